@@ -1,0 +1,99 @@
+# Builds and checks aiolots. On a fresh machine Python 3.11 or newer and a C compiler are enough: `make demo` or
+# `make test` fetch the rest from PyPI into .venv (and .venvs/3.12, ... for the other Pythons that are installed).
+# The environment variables AIOLOTS_PARKER, _SANITIZE, _DEBUG and _WERROR choose a flavour: see tools/build_core.py.
+
+PY = .venv/bin/python
+MATRIX = 3.11 3.12 3.13
+DEMO_ARGS =
+DEMO_SMOKE = --seconds 3
+SECONDS_ = 30
+PYTEST_ARGS =
+
+# What the extension is made of. pip is run again when any of it, or the flavour, has changed.
+CSRC = $(wildcard csrc/*.[ch] csrc/python/*.[ch])
+INPUTS = pyproject.toml tools/build_core.py $(CSRC) .venvs/.flavour
+FLAVOUR = parker=$(AIOLOTS_PARKER) sanitize=$(AIOLOTS_SANITIZE) debug=$(AIOLOTS_DEBUG) werror=$(AIOLOTS_WERROR)
+INSTALL = -m pip install -q --disable-pip-version-check
+BUILDERS = "setuptools>=77" "cffi>=1.17.1"
+
+.PHONY: venv demo test pytest matrix ctest lint types explore stress sdist clean FORCE
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+venv: .venv/.built
+
+demo: venv
+	$(PY) -m aiolots demo $(DEMO_ARGS)
+
+# Everything; what looks at the tree and not at the interpreter runs once, on the default Python.
+test: lint types ctest pytest matrix
+
+pytest: venv
+	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m aiolots demo $(DEMO_SMOKE)
+
+matrix: venv
+	@own=$$($(PY) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	for version in $(MATRIX); do \
+	  [ "$$version" = "$$own" ] && continue; \
+	  sh tools/find_python.sh $$version >/dev/null || { echo "== no Python $$version here: skipped"; continue; }; \
+	  echo "== Python $$version"; \
+	  $(MAKE) --no-print-directory test-$$version || exit 1; \
+	done
+
+# One Python of the matrix: `make test-3.13`.
+test-%: .venvs/%/.built
+	.venvs/$*/bin/python -m pytest -m "not once" $(PYTEST_ARGS)
+	.venvs/$*/bin/python -m aiolots demo $(DEMO_SMOKE)
+
+# The C tests need no Python; without the folder there are none.
+ctest:
+	@[ ! -f tests/c/Makefile ] || $(MAKE) -C tests/c test
+
+lint: venv
+	$(PY) -m ruff check .
+	$(PY) -m pytest -q tests/test_lint.py
+
+types: venv
+	$(PY) -m mypy
+	$(PY) -m pyright --pythonpath $(PY)
+
+explore: venv
+	$(PY) -m tests.explorer
+
+stress: venv
+	$(PY) -m tests.stress --seconds $(SECONDS_)
+
+# The sdist, and a wheel that is built from it.
+sdist: venv
+	$(PY) -m build
+
+clean:
+	rm -rf .venv .venvs build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find aiolots -name '*.so' -exec rm -f {} +
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	[ ! -f tests/c/Makefile ] || $(MAKE) -C tests/c clean
+
+.venvs/.flavour: FORCE
+	@mkdir -p $(@D)
+	@echo '$(FLAVOUR)' | cmp -s - $@ || echo '$(FLAVOUR)' > $@
+
+.venv/.made:
+	"$$(sh tools/find_python.sh)" -m venv --clear .venv
+	$(PY) $(INSTALL) --upgrade $(BUILDERS)
+	@touch $@
+
+.venvs/%/.made:
+	"$$(sh tools/find_python.sh $*)" -m venv --clear .venvs/$*
+	.venvs/$*/bin/python $(INSTALL) --upgrade $(BUILDERS)
+	@touch $@
+
+.venv/.built: .venv/.made $(INPUTS)
+	$(PY) $(INSTALL) --no-build-isolation -e ".[test]"
+	@touch $@
+
+.venvs/%/.built: .venvs/%/.made $(INPUTS)
+	.venvs/$*/bin/python $(INSTALL) --no-build-isolation -e ".[suite]"
+	@touch $@
+
+.PRECIOUS: .venvs/%/.made .venvs/%/.built

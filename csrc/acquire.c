@@ -1,0 +1,306 @@
+/* The one acquisition: poll, wait, cancel. A thread polls and sleeps in between, a task polls and awaits in between; every
+ * lock and every mode comes through here, driven by the table in modes.c.
+ *
+ * An op's phase says what it owns while it is not held:
+ *
+ *   PHASE_ENTER   nothing; queued, if at all, at key `addr`
+ *   PHASE_DRAIN   the WRITER bit; queued, if at all, at `addr + 1`, until the readers are gone
+ *
+ *   state       who moves it on                                          to
+ *   PENDING     its owner: try, poll                                     ACQUIRING
+ *   ACQUIRING   its owner, inside a verb                                 HELD, QUEUED, GONE
+ *   QUEUED      a waker, under the bucket lock                           NORMAL, HANDOFF
+ *               its owner: poll (a task that was nudged or revoked)      ACQUIRING
+ *               its owner, the end of its loop: cancel                   GONE
+ *   NORMAL      its owner: poll                                          ACQUIRING
+ *               the keeper (a task too late to look): revoke.c           QUEUED
+ *               cancel: passes the wake on                               GONE
+ *   HANDOFF     its owner: poll                                          ACQUIRING, then HELD (or QUEUED to drain)
+ *               the keeper: takes the lock back, passes it on            QUEUED
+ *               cancel: BY_TIMEOUT keeps it / BY_CANCEL gives it back    HELD / GONE
+ *   HELD        whoever releases first                                   RELEASED
+ *
+ * Why no wake is lost. To queue, an op takes the bucket lock, sees in a loop that the word still keeps it out, and sets
+ * PARKED in that same loop by CAS. If the word opens before the CAS, the CAS fails and the op tries again instead of
+ * queueing. If it opens after, the one who opens it sees PARKED, so it comes for the bucket lock, and finds the op queued.
+ * The same with WRITER_PARKED and the last reader.
+ *
+ * Why cancel is safe at every step. Its first act is to take the bucket lock, under which every wake is written: so it
+ * sees exactly one of QUEUED, NORMAL, HANDOFF, and nobody changes that until it is done.
+ *  - QUEUED to enter: it owns nothing and kept nobody out. The last one out clears PARKED.
+ *  - QUEUED to drain: it gives WRITER and WRITER_PARKED back by AND-NOT in the very CAS that admits the queue, so the
+ *    readers who queued behind it enter while the first readers still hold (R03). This is where parking_lot's
+ *    try_write_for added a difference outside the lock (W1, R01).
+ *  - HANDOFF: it owns what the wake brought. A timeout keeps a whole lock, but not half a one: a writer that was handed
+ *    WRITER while readers are in gives it back. A cancellation gives back either.
+ *  - NORMAL: the wake was for somebody: it admits again. If the word is not open, its owner will.
+ * The word's owner never waits for a canceller: nothing above blocks. */
+#include "acquire.h"
+
+#include "admit.h"
+#include "mailbox.h"
+#include "revoke.h"
+
+#include <string.h>
+
+static uint32_t state_of(lots_waiter *w)
+{
+    /* ACQUIRE pairs with the RELEASE of parker_publish and lot_wake_later: what the waker did is seen. */
+    return a32_load(&w->state, ACQUIRE);
+}
+
+/* RELEASE: a guard may be released by another thread, whose claim in lots_op_release ACQUIREs it. */
+static void set_state(lots_waiter *w, uint32_t state) { a32_store(&w->state, state, RELEASE); }
+
+/* The fast path: all of the lock in one CAS, or nothing. */
+static int grab(lots_word *word, const lots_mode *mode)
+{
+    uint64_t seen = word_load(word);
+    while (word_may_enter(seen, mode) && !(mode->drains && word_has_readers(seen)))
+        /* ACQUIRE pairs with the RELEASE of whoever released the lock. */
+        if (a64_cas(word_atomic(word), &seen, word_entered(seen, mode), ACQUIRE))
+            return 1;
+    return 0;
+}
+
+/* The first phase: in beside readers, or nothing. */
+static int enter(lots_waiter *w)
+{
+    uint64_t seen = word_load(w->word);
+    while (word_may_enter(seen, waiter_mode(w)))
+        /* ACQUIRE as in grab. */
+        if (a64_cas(word_atomic(w->word), &seen, word_entered(seen, waiter_mode(w)), ACQUIRE))
+            return 1;
+    return 0;
+}
+
+/* What an op still waits for in its phase. */
+static int must_wait(const lots_waiter *w, uint64_t word)
+{
+    return w->phase == PHASE_DRAIN ? word_has_readers(word) : !word_may_enter(word, waiter_mode(w));
+}
+
+/* Queue, unless there is nothing to wait for any more: LOTS_PARKED, LOTS_READY to try again, LOTS_CLOSED. */
+static int park(lots_waiter *w)
+{
+    uint64_t bit = w->phase == PHASE_DRAIN ? WRITER_PARKED : PARKED;
+    uintptr_t key = lot_key(w->word, w->phase);
+    lots_bucket *b = lot_lock(key);
+    uint64_t seen = word_load(w->word);
+    int answer = LOTS_READY;
+    if (w->mailbox && a32_load(&w->mailbox->closed, RELAXED)) { /* set before the walk of lots_mailbox_close */
+        answer = LOTS_CLOSED;
+    } else {
+        while (must_wait(w, seen)) {
+            /* RELAXED: the bit publishes nothing; whoever acts on it takes the bucket lock first. */
+            if ((seen & bit) || a64_cas(word_atomic(w->word), &seen, seen | bit, RELAXED)) {
+                w->skipped = 0;
+                lot_enqueue(b, w, key);
+                answer = LOTS_PARKED;
+                break;
+            }
+        }
+    }
+    lot_unlock(b);
+    return answer;
+}
+
+/* Take up what came of a wait: unlink a waiter that is still queued (it was nudged, or its wake revoked), take a woken one
+ * off the list that the keeper watches. Returns the state it had. */
+static uint32_t take_up(lots_waiter *w)
+{
+    lots_bucket *b;
+    uint32_t state = state_of(w);
+    int revoked;
+    if (!w->mailbox) { /* a thread, once woken, is in no list; while queued it sleeps on */
+        if (state != LOTS_QUEUED)
+            set_state(w, LOTS_ACQUIRING);
+        return state;
+    }
+    b = lot_lock_of(w);
+    state = state_of(w);
+    if (state == LOTS_QUEUED) {
+        /* RELAXED as in park. */
+        if (lot_unlink(b, w))
+            a64_fetch_and(word_atomic(w->word), w->phase == PHASE_DRAIN ? ~WRITER_PARKED : ~PARKED, RELAXED);
+    } else if (state == LOTS_NORMAL || state == LOTS_HANDOFF) {
+        lot_unlink_woken(b, w);
+    }
+    if (state != LOTS_GONE)
+        set_state(w, LOTS_ACQUIRING);
+    revoked = w->revoked;
+    w->skipped = w->revoked = 0;
+    lot_unlock(b);
+    if (revoked)
+        mailbox_revive(w->mailbox);
+    return state;
+}
+
+int lots_op_poll(lots_op *op)
+{
+    lots_waiter *w = op_waiter(op);
+    uint32_t state = state_of(w);
+    int entered = 0;
+
+    if (state == LOTS_PENDING) {
+        /* ACQ_REL pairs with itself: of two callers, one gets the op. */
+        if (!a32_cas(&w->state, &state, LOTS_ACQUIRING, ACQ_REL))
+            return LOTS_MISUSE;
+    } else if (state == LOTS_QUEUED || state == LOTS_NORMAL || state == LOTS_HANDOFF) {
+        state = take_up(w);
+        if (state == LOTS_QUEUED && !w->mailbox)
+            return LOTS_PARKED;
+        if (state == LOTS_GONE)
+            return LOTS_CLOSED;
+        entered = state == LOTS_HANDOFF;
+        if (entered && w->phase == PHASE_DRAIN) {
+            set_state(w, LOTS_HELD);
+            return LOTS_READY;
+        }
+    } else if (state != LOTS_ACQUIRING) {
+        return state == LOTS_GONE && w->mailbox ? LOTS_CLOSED : LOTS_MISUSE;
+    }
+    for (;;) {
+        int answer;
+        if (w->phase == PHASE_ENTER && (entered || enter(w))) {
+            if (!waiter_mode(w)->drains)
+                break;
+            w->phase = PHASE_DRAIN;
+        }
+        entered = 0;
+        /* ACQUIRE pairs with the RELEASE of each leaving reader. */
+        if (w->phase == PHASE_DRAIN && !word_has_readers(a64_load(word_atomic(w->word), ACQUIRE)))
+            break;
+        answer = park(w);
+        if (answer == LOTS_PARKED)
+            return answer;
+        if (answer == LOTS_CLOSED) {
+            lots_op_cancel(op, LOTS_BY_CANCEL, NULL);
+            return answer;
+        }
+    }
+    set_state(w, LOTS_HELD);
+    return LOTS_READY;
+}
+
+int lots_op_wait(lots_op *op, int64_t deadline_ns)
+{
+    lots_waiter *w = op_waiter(op);
+    parker_prepare(w);
+    for (;;) {
+        int answer = lots_op_poll(op);
+        if (answer == LOTS_PARKED) {
+            int woken = parker_sleep(w, deadline_ns);
+            if (woken == PARKER_WOKEN)
+                continue;
+            if (woken == PARKER_INTERRUPTED)
+                return LOTS_INTERRUPTED;
+            answer = lots_op_cancel(op, LOTS_BY_TIMEOUT, NULL) == LOTS_READY ? LOTS_READY : LOTS_TIMED_OUT;
+        }
+        parker_finish(w);
+        return answer;
+    }
+}
+
+int withdraw(lots_bucket *b, lots_waiter *w, uint32_t why, int *kept, lots_batch *batch)
+{
+    uint32_t state = state_of(w);
+    int more = 0;
+    *kept = 0;
+    if (state == LOTS_QUEUED) {
+        int last = lot_unlink(b, w);
+        if (w->phase == PHASE_DRAIN)
+            more = admit(b, w->word, WRITER | WRITER_PARKED, 0, batch);
+        else if (last)
+            a64_fetch_and(word_atomic(w->word), ~PARKED, RELAXED); /* RELAXED as in park */
+    } else if (state == LOTS_NORMAL) {
+        if (w->mailbox)
+            lot_unlink_woken(b, w);
+        more = admit(b, w->word, 0, 0, batch);
+    } else if (state == LOTS_HANDOFF) {
+        if (w->mailbox)
+            lot_unlink_woken(b, w);
+        /* A writer that was handed WRITER owns the whole lock only if the readers are gone. ACQUIRE as in lots_op_poll. */
+        *kept = why == LOTS_BY_TIMEOUT && !(waiter_mode(w)->drains && w->phase == PHASE_ENTER &&
+                                            word_has_readers(a64_load(word_atomic(w->word), ACQUIRE)));
+        if (!*kept)
+            more = disown(b, w, batch);
+    } else if (state == LOTS_ACQUIRING && w->phase == PHASE_DRAIN) {
+        more = admit(b, w->word, WRITER, 0, batch);
+    }
+    set_state(w, *kept ? LOTS_HELD : LOTS_GONE);
+    return more;
+}
+
+int lots_op_cancel(lots_op *op, uint32_t why, lots_mailbox *own)
+{
+    lots_waiter *w = op_waiter(op);
+    lots_word *word = w->word;
+    lots_batch batch = {.own = own};
+    lots_bucket *b = lot_lock_of(w);
+    uint32_t state = state_of(w);
+    int more, kept, revoked = w->revoked;
+    if (state == LOTS_HELD || state == LOTS_RELEASED || state == LOTS_GONE) {
+        lot_unlock(b);
+        return LOTS_MISUSE;
+    }
+    more = withdraw(b, w, why, &kept, &batch);
+    lot_unlock(b);
+    if (w->mailbox)
+        mailbox_forget(w);
+    else
+        parker_finish(w);
+    batch_wake(&batch);
+    if (more)
+        admit_rest(word, &batch);
+    if (revoked) /* nobody will poll it, so this is the sign of life (revoke.c) */
+        mailbox_revive(w->mailbox);
+    return (kept ? LOTS_READY : LOTS_WITHDRAWN) | (batch.quiet ? LOTS_MAIL : 0);
+}
+
+void lots_op_init(lots_op *op, lots_word *word, uint32_t mode, lots_mailbox *mailbox, uint64_t cookie, uint64_t owner)
+{
+    lots_waiter *w = op_waiter(op);
+    memset(op, 0, sizeof *op);
+    w->word = word;
+    w->mode = mode;
+    a64_store(&w->key, lot_key(word, PHASE_ENTER), RELAXED); /* nobody else knows the op yet */
+    lots_op_waits_as(op, mailbox, cookie, owner);
+}
+
+void lots_op_waits_as(lots_op *op, lots_mailbox *mailbox, uint64_t cookie, uint64_t owner)
+{
+    lots_waiter *w = op_waiter(op);
+    w->mailbox = mailbox;
+    w->cookie = cookie;
+    w->owner = owner;
+}
+
+int lots_op_try(lots_op *op)
+{
+    lots_waiter *w = op_waiter(op);
+    uint32_t pending = LOTS_PENDING;
+    /* ACQ_REL as in lots_op_poll. */
+    if (!a32_cas(&w->state, &pending, LOTS_ACQUIRING, ACQ_REL))
+        return LOTS_MISUSE;
+    if (!grab(w->word, waiter_mode(w)))
+        return LOTS_PARKED;
+    set_state(w, LOTS_HELD);
+    return LOTS_READY;
+}
+
+int lots_op_release(lots_op *op, int fair, lots_mailbox *own)
+{
+    lots_waiter *w = op_waiter(op);
+    uint32_t held = LOTS_HELD;
+    /* ACQ_REL: RELEASE for the reader of lots_op_state; ACQUIRE pairs with the set_state that said HELD. */
+    if (!a32_cas(&w->state, &held, LOTS_RELEASED, ACQ_REL))
+        return LOTS_MISUSE;
+    return lots_release(w->word, w->mode, fair, own);
+}
+
+uint32_t lots_op_state(const lots_op *op) { return state_of(op_waiter((lots_op *)op)); }
+
+int lots_try(lots_word *word, uint32_t mode) { return grab(word, &lots_modes[mode]); }
+
+uint64_t lots_word_load(const lots_word *word) { return word_load((lots_word *)word); }

@@ -1,0 +1,125 @@
+/* The doorway of the aiolots core: plain declarations, read verbatim by cffi and included by C.
+ *
+ * A lock is one lots_word; all else lives in the parking lot. An acquisition, and the guard that it becomes, is one
+ * lots_op. Any thread may call any function; nothing here needs the GIL. Only functions whose name ends in `_wait`
+ * sleep. Times are nanoseconds on the monotonic clock. */
+#ifndef LOTS_API_H
+#define LOTS_API_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define LOTS_API_VERSION 1
+
+/* The 64-bit lock word; zero is an unlocked lock. Its bits are described in lock_word.h. */
+typedef struct lots_word {
+    uint64_t bits;
+} lots_word;
+
+/* The modes of acquisition. */
+#define LOTS_READ 0
+#define LOTS_READ_RECURSIVE 1
+#define LOTS_WRITE 2
+#define LOTS_MUTEX 3
+#define LOTS_MODES 4
+
+/* Answers of the verbs. */
+#define LOTS_READY 0     /* acquired: the op holds the lock */
+#define LOTS_PARKED 1    /* queued: poll again when woken */
+#define LOTS_TIMED_OUT 2 /* the deadline passed; the op is withdrawn and holds nothing */
+#define LOTS_INTERRUPTED 3 /* a signal came, or may have come; still queued */
+#define LOTS_WITHDRAWN 4 /* cancelled: out of every queue, holds nothing */
+#define LOTS_MISUSE 5    /* the op or the word was not in a state for this; nothing was changed */
+#define LOTS_CLOSED 6    /* the op's event loop is closed; the op is withdrawn */
+#define LOTS_MAIL 16     /* or-ed to an answer: `own` has mail that rang no bell, drain it now */
+
+/* Reasons of a cancel. */
+#define LOTS_BY_TIMEOUT 0 /* a grant that came first is kept: the answer is LOTS_READY */
+#define LOTS_BY_CANCEL 1  /* a grant that came first is given back */
+
+/* The life of an op. */
+#define LOTS_PENDING 0    /* made, not yet asked for */
+#define LOTS_ACQUIRING 1  /* its owner is running through a verb */
+#define LOTS_QUEUED 2     /* in a queue of the lot */
+#define LOTS_NORMAL 3     /* woken: the lock was released, compete for it */
+#define LOTS_HANDOFF 4    /* woken: ownership came with the wake */
+#define LOTS_HELD 5
+#define LOTS_RELEASED 6
+#define LOTS_GONE 7       /* withdrawn */
+
+#define LOTS_NEVER INT64_MAX /* the deadline that does not come */
+
+/* One event loop's mailbox: woken tasks queue here, the loop is rung once a batch. */
+typedef struct lots_mailbox lots_mailbox;
+
+/* One acquisition; the guard once it is held. The fields are the core's own (waiter.h). Must not move while queued. */
+typedef struct lots_op {
+    uint64_t opaque[36];
+} lots_op;
+
+/* What lots_for_each tells of a waiter. */
+typedef struct lots_waiter_info {
+    uintptr_t word;   /* address of the lock word */
+    uint64_t cookie;  /* as given to lots_op_init */
+    uint64_t owner;   /* as given to lots_op_init */
+    uint64_t ticket;  /* order of arrival at its bucket */
+    uint32_t mode;
+    uint32_t state;   /* LOTS_QUEUED, or LOTS_NORMAL / LOTS_HANDOFF for a task that has not taken up its wake */
+    uint32_t draining; /* a writer that owns WRITER and waits for readers to leave */
+    uint32_t is_task;
+    uint32_t skipped; /* its loop could not run when its turn came */
+} lots_waiter_info;
+
+/* --- the word ------------------------------------------------------------------------------------------------ */
+
+uint64_t lots_word_load(const lots_word *word);
+/* Acquire without waiting and without an op: 1 or 0. */
+int lots_try(lots_word *word, uint32_t mode);
+/* Release what `mode` holds. LOTS_READY, or LOTS_MISUSE when the word says that nobody holds so. `own` is the mailbox of
+ * the event loop that runs on this thread, or NULL; tasks woken into it ring no bell: the answer has LOTS_MAIL then. */
+int lots_release(lots_word *word, uint32_t mode, int fair, lots_mailbox *own);
+
+/* --- the one acquisition ------------------------------------------------------------------------------------- */
+
+/* `mailbox` NULL: a thread waits; else a task of that loop. `cookie` comes back from lots_mailbox_drain. */
+void lots_op_init(lots_op *op, lots_word *word, uint32_t mode, lots_mailbox *mailbox, uint64_t cookie, uint64_t owner);
+/* Who waits, told late: before lots_op_poll and after lots_op_try, when the fast path did not do. */
+void lots_op_waits_as(lots_op *op, lots_mailbox *mailbox, uint64_t cookie, uint64_t owner);
+/* First call: LOTS_READY, LOTS_PARKED (not queued: the lock is not free now), LOTS_MISUSE if it was asked for already. */
+int lots_op_try(lots_op *op);
+/* Acquire or queue: LOTS_READY, LOTS_PARKED, LOTS_CLOSED, LOTS_MISUSE. Again after every wake. */
+int lots_op_poll(lots_op *op);
+/* Threads: poll and sleep until READY, TIMED_OUT or INTERRUPTED (still queued: call again, or cancel). */
+int lots_op_wait(lots_op *op, int64_t deadline_ns);
+/* End early. LOTS_WITHDRAWN; LOTS_READY when the grant came first (BY_TIMEOUT: kept); LOTS_MISUSE otherwise. */
+int lots_op_cancel(lots_op *op, uint32_t why, lots_mailbox *own);
+/* Exactly one of any number of callers gets LOTS_READY; the others get LOTS_MISUSE. */
+int lots_op_release(lots_op *op, int fair, lots_mailbox *own);
+uint32_t lots_op_state(const lots_op *op);
+
+/* --- event loops --------------------------------------------------------------------------------------------- */
+
+/* NULL when the system has no more file descriptors (errno says so). */
+lots_mailbox *lots_mailbox_new(void);
+/* Readable when there is mail: watch it on the loop. */
+int lots_mailbox_fd(const lots_mailbox *mailbox);
+/* Take up to `capacity` cookies of woken tasks; call again while it fills. `rung`: called because the fd was readable. */
+size_t lots_mailbox_drain(lots_mailbox *mailbox, uint64_t *cookies, size_t capacity, int rung);
+/* The loop's own thread is about to sleep inside the running loop: its tasks are passed over, their wakes recalled. */
+void lots_mailbox_block(lots_mailbox *mailbox);
+void lots_mailbox_unblock(lots_mailbox *mailbox);
+/* The loop has ended: its waiters are withdrawn, their wakes go on to others. */
+void lots_mailbox_close(lots_mailbox *mailbox);
+void lots_mailbox_free(lots_mailbox *mailbox);
+
+/* --- the lot ------------------------------------------------------------------------------------------------- */
+
+int64_t lots_now(void);
+/* Fill `out` with waiters, of one lock or (word NULL) of all; returns how many there are. */
+size_t lots_for_each(const lots_word *word, lots_waiter_info *out, size_t capacity);
+/* A task that has not taken up its wake after this long loses it to the next waiter. Returns the old value. */
+int64_t lots_revoke_after(int64_t ns);
+/* Wakes revoked since the process began. */
+uint64_t lots_revocations(void);
+
+#endif

@@ -1,0 +1,46 @@
+/* A look at the queues, for tests, statistics and diagnosis: bucket by bucket, so no one picture of all at one moment, but
+ * of each lock (its two queues share a bucket) one that was true. */
+#include "parking_lot.h"
+
+#include "keeper.h"
+
+typedef struct listing {
+    const lots_word *word;
+    lots_waiter_info *out;
+    size_t capacity, count;
+} listing;
+
+static void list(listing *l, const lots_waiter *w, uint32_t state)
+{
+    if (l->word && w->word != l->word)
+        return;
+    if (l->count < l->capacity)
+        l->out[l->count] = (lots_waiter_info){
+            .word = (uintptr_t)w->word, .cookie = w->cookie, .owner = w->owner, .ticket = w->ticket, .mode = w->mode,
+            .state = state, .draining = w->phase == PHASE_DRAIN, .is_task = w->mailbox != NULL, .skipped = w->skipped};
+    l->count++;
+}
+
+static int visit(lots_bucket *b, void *context, lots_batch *batch)
+{
+    (void)batch;
+    for (lots_waiter *w = b->woken; w; w = w->next)
+        list(context, w, a32_load(&w->state, RELAXED)); /* under the bucket lock */
+    for (lots_waiter *w = lot_next_queued(b, NULL); w; w = lot_next_queued(b, w))
+        list(context, w, LOTS_QUEUED);
+    return 0;
+}
+
+size_t lots_for_each(const lots_word *word, lots_waiter_info *out, size_t capacity)
+{
+    listing l = {word, out, capacity, 0};
+    lots_batch nobody = {0};
+    if (word) {
+        lots_bucket *b = lot_lock(lot_key(word, PHASE_ENTER));
+        visit(b, &l, &nobody);
+        lot_unlock(b);
+    } else {
+        lot_each_bucket(visit, &l, &nobody, 0);
+    }
+    return l.count;
+}

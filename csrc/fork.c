@@ -1,0 +1,61 @@
+/* fork(): the child starts with an empty lot and no mailboxes.
+ *
+ * prepare takes every lock of the core, in the order keeper, buckets by index, so that the child finds no list half
+ * changed; parent and child drop them again. Mailboxes are left alone: the child never uses one of its parent's.
+ *
+ * In the child only the thread that forked exists. Whoever was queued is gone with its thread or loop, so each waiter is
+ * marked GONE (its op may be collected there: cancel then changes nothing) and what it owned without holding is given back:
+ * a draining writer's WRITER, a handoff that no task has taken up. PARKED goes with the queues. What was *held* stays
+ * held, as with the standard library's locks: a guard of the forking thread is released there as ever; one of another
+ * thread never is, and timed acquisition tells. */
+#include "keeper.h"
+#include "parking_lot.h"
+
+#include <pthread.h>
+
+static void give_back(lots_waiter *w, uint32_t state)
+{
+    uint64_t gone = PARKED | WRITER_PARKED;
+    if (state == LOTS_HANDOFF ? !(waiter_mode(w)->adds & READERS) : w->phase == PHASE_DRAIN)
+        gone |= WRITER;
+    /* RELAXED everywhere here: no other thread exists. */
+    if (state == LOTS_HANDOFF && (waiter_mode(w)->adds & READERS))
+        a64_store(word_atomic(w->word), word_reader_left(word_load(w->word)), RELAXED);
+    a64_fetch_and(word_atomic(w->word), ~gone, RELAXED);
+    a32_store(&w->state, LOTS_GONE, RELAXED);
+}
+
+static void empty_bucket(lots_bucket *b)
+{
+    lots_waiter *w, *next;
+    for (w = lot_next_queued(b, NULL); w; w = next) {
+        next = lot_next_queued(b, w);
+        give_back(w, LOTS_QUEUED);
+    }
+    for (w = b->woken; w; w = next) {
+        next = w->next;
+        give_back(w, a32_load(&w->state, RELAXED));
+    }
+    b->keys = b->woken = b->woken_last = NULL;
+    a32_store(&b->woken_count, 0, RELAXED);
+}
+
+static void prepare(void)
+{
+    keeper_before_fork();
+    lot_lock_all();
+}
+
+static void parent(void)
+{
+    lot_unlock_all(NULL);
+    keeper_after_fork(0);
+}
+
+static void child(void)
+{
+    lot_unlock_all(empty_bucket);
+    keeper_after_fork(1);
+}
+
+__attribute__((constructor)) static void register_handlers(void) { pthread_atfork(prepare, parent, child); }

@@ -1,0 +1,13 @@
+/* The table of modes: all that makes a mutex a mutex and a reader a reader. */
+#include "lock_word.h"
+
+const lots_mode lots_modes[LOTS_MODES] = {
+    /* A writer that waits owns WRITER already, so new readers queue: writer preference. */
+    [LOTS_READ] = {.blocked_by = WRITER, .unless = 0, .adds = ONE_READER, .drains = 0},
+    /* May pass a writer that waits, as long as readers are in (one of them may be the caller). */
+    [LOTS_READ_RECURSIVE] = {.blocked_by = WRITER, .unless = READERS, .adds = ONE_READER, .drains = 0},
+    /* Owns WRITER first, beside the readers that are in; then waits for them to leave. */
+    [LOTS_WRITE] = {.blocked_by = WRITER | UPGRADABLE, .unless = 0, .adds = WRITER, .drains = 1},
+    /* A word that never has readers: a writer with nobody to wait for. */
+    [LOTS_MUTEX] = {.blocked_by = WRITER, .unless = 0, .adds = WRITER, .drains = 0},
+};

@@ -1,0 +1,49 @@
+/* One wait is one waiter: what queues in the lot, and what a wake is written to. It is the head of every lots_op.
+ *
+ * Which lock protects what: `state` is written under the bucket lock of `word` while it is QUEUED, NORMAL or HANDOFF, and
+ * by the op's owner alone otherwise; everything else from `word` to `revoked` is the bucket's while the waiter is in one
+ * of its lists, and the owner's otherwise. The mail_ fields are protected by the mailbox's lock.
+ *
+ * A thread's waiter is left alone after its state was published: its owner may return and reuse the memory at once. So a
+ * waker keeps what it needs for the wake (parker_handle) and never touches the waiter again. A task's waiter, once woken,
+ * stays in its bucket's `woken` list until its task polls or cancels, both under the bucket lock: that is how a wake that
+ * is not taken up can be found, and revoked. */
+#ifndef LOTS_WAITER_H
+#define LOTS_WAITER_H
+
+#include "api.h"
+#include "atomics.h"
+#include "lock_word.h"
+#include "parker.h"
+
+/* Which of the two queues of a lock: key `addr`, or `addr + 1`. */
+#define PHASE_ENTER 0
+#define PHASE_DRAIN 1
+
+typedef struct lots_waiter lots_waiter;
+struct lots_waiter {
+    lots_a32 state; /* LOTS_PENDING ... LOTS_GONE; also the futex a thread sleeps on */
+    uint32_t mode;
+    lots_word *word;
+    lots_a64 key;                  /* names its queue; written under the bucket lock, read by lot_lock_of without it */
+    lots_waiter *next, *prev;      /* in the queue of `key`, or in the bucket's woken list */
+    lots_waiter *tail;             /* head of a queue only: its last waiter */
+    lots_waiter *next_key, *prev_key; /* head of a queue only: the bucket's other queues */
+    uint64_t ticket;               /* order of arrival; kept over re-queueing, so a woken waiter that lost keeps its place */
+    int64_t woken_at;
+    uint8_t phase;
+    uint8_t skipped; /* passed over because its loop cannot run; nudge it when the loop is back */
+    uint8_t revoked; /* its wake was taken away since it last looked */
+    uint8_t in_mail;
+    lots_mailbox *mailbox; /* NULL: a thread waits */
+    lots_waiter *mail_next, *mail_prev;
+    uint64_t cookie, owner;
+    parker parker;
+};
+
+_Static_assert(sizeof(lots_waiter) <= sizeof(lots_op), "lots_op.opaque is too small");
+
+static inline lots_waiter *op_waiter(lots_op *op) { return (lots_waiter *)op; }
+static inline const lots_mode *waiter_mode(const lots_waiter *w) { return &lots_modes[w->mode]; }
+
+#endif
