@@ -209,7 +209,9 @@ int withdraw(lots_bucket *b, lots_waiter *w, uint32_t why, int *kept, lots_batch
     *kept = 0;
     if (state == LOTS_QUEUED) {
         int last = lot_unlink(b, w);
-        if (w->phase == PHASE_DRAIN)
+        if (BUG_465 && w->phase == PHASE_DRAIN)
+            ; /* the flags are left for lots_op_cancel to subtract, outside the lock */
+        else if (w->phase == PHASE_DRAIN)
             more = admit(b, w->word, WRITER | WRITER_PARKED, 0, batch);
         else if (last)
             a64_fetch_and(word_atomic(w->word), ~PARKED, RELAXED); /* RELAXED as in park */
@@ -246,6 +248,10 @@ int lots_op_cancel(lots_op *op, uint32_t why, lots_mailbox *own)
     }
     more = withdraw(b, w, why, &kept, &batch);
     lot_unlock(b);
+    if (BUG_465 && state == LOTS_QUEUED && w->phase == PHASE_DRAIN) {
+        a64_fetch_add(word_atomic(word), 0 - (WRITER | WRITER_PARKED), RELAXED); /* W1 broken, on purpose */
+        more = 1;
+    }
     if (w->mailbox)
         mailbox_forget(w);
     else

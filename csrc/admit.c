@@ -92,6 +92,8 @@ void requeue_to_enter(lots_bucket *b, lots_waiter *w)
 int admit_drainer(lots_bucket *b, lots_word *word, lots_batch *batch)
 {
     lots_waiter *w = lot_queue(b, lot_key(word, PHASE_DRAIN));
+    if (BUG_465 && !w)
+        a64_fetch_and(word_atomic(word), ~WRITER_PARKED, RELAXED); /* clears the flag of a writer that has left already */
     /* ACQUIRE pairs with the RELEASE of each leaving reader: the writer may be told that it is alone. */
     if (!w || word_has_readers(a64_load(word_atomic(word), ACQUIRE)))
         return 0; /* it withdrew, or others came in; the last of those comes here again, for WRITER_PARKED is set still */

@@ -38,6 +38,13 @@
 #define ONE_READER ((uint64_t)16)
 #define READERS (~(uint64_t)15)
 
+/* Puts the logic of 2025-05-28 back, for the explorer to find: `make explore-bug`. Never set in a real build. */
+#ifdef LOTS_BUG_465
+#define BUG_465 1
+#else
+#define BUG_465 0
+#endif
+
 /* The word as an atomic: lots_word is a plain struct only so that cffi can read api.h. */
 static inline lots_a64 *word_atomic(lots_word *word) { return (lots_a64 *)word; }
 

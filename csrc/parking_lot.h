@@ -8,7 +8,11 @@
 #include "bucket_lock.h"
 #include "waiter.h"
 
+#ifdef LOTS_MODEL
+#define LOT_BUCKETS 1 /* the explorer visits every interleaving of every walk */
+#else
 #define LOT_BUCKETS 512
+#endif
 #define BATCH_THREADS 32 /* how many threads one hold of a bucket lock may wake; tasks: any number */
 
 typedef struct lots_bucket {
