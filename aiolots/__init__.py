@@ -1,1 +1,56 @@
-"""stub"""
+"""aiolots: parking_lot for Python. Locks whose whole state is one 64-bit word, shared by threads and event loops.
+
+    catalog = RwLock({}, name="catalog")
+
+    with catalog.write() as guard:              # a thread
+        guard.value["a.example"] = "10.0.0.1"
+
+    async with catalog.read() as guard:         # a task, on any event loop
+        backend = guard.value.get(host)
+"""
+
+from __future__ import annotations
+
+from aiolots import lowlevel
+from aiolots._blocking import LoopBlockPolicy, loop_block_policy, set_loop_block_policy
+from aiolots._errors import DeadlockError, LockCorruption, LockTimeout, LoopBlockedWarning
+from aiolots._guards import (
+    AsyncMutexGuard,
+    AsyncReadGuard,
+    AsyncWriteGuard,
+    Guard,
+    MutexGuard,
+    ReadGuard,
+    WriteGuard,
+)
+from aiolots._mutex import Mutex
+from aiolots._pure import Request
+from aiolots._rwlock import RwLock
+from aiolots._statistics import LockStatistics
+from aiolots._word import DecodedWord, decode
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AsyncMutexGuard",
+    "AsyncReadGuard",
+    "AsyncWriteGuard",
+    "DeadlockError",
+    "DecodedWord",
+    "Guard",
+    "LockCorruption",
+    "LockStatistics",
+    "LockTimeout",
+    "LoopBlockPolicy",
+    "LoopBlockedWarning",
+    "Mutex",
+    "MutexGuard",
+    "ReadGuard",
+    "Request",
+    "RwLock",
+    "WriteGuard",
+    "decode",
+    "loop_block_policy",
+    "lowlevel",
+    "set_loop_block_policy",
+]

@@ -114,7 +114,6 @@ void lots_mailbox_free(lots_mailbox *mailbox);
 
 /* --- the lot ------------------------------------------------------------------------------------------------- */
 
-int64_t lots_now(void);
 /* Fill `out` with waiters, of one lock or (word NULL) of all; returns how many there are. */
 size_t lots_for_each(const lots_word *word, lots_waiter_info *out, size_t capacity);
 /* A task that has not taken up its wake after this long loses it to the next waiter. Returns the old value. */

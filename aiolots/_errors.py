@@ -1,0 +1,33 @@
+"""What aiolots raises and warns with."""
+
+from __future__ import annotations
+
+
+class LockTimeout(TimeoutError):
+    """A raising timed acquire (`timeout=`) ran out of time. Nothing is held, nobody is queued.
+
+    Attributes:
+        lock_name: the lock's name, or None.
+        mode: what was asked for: "read", "read_recursive", "write" or "lock".
+        waited: how long it waited, in seconds.
+        word: the lock word as it was when the wait ended.
+    """
+
+    def __init__(self, message: str, *, lock_name: str | None, mode: str, waited: float, word: int) -> None:
+        super().__init__(message)
+        self.lock_name = lock_name
+        self.mode = mode
+        self.waited = waited
+        self.word = word
+
+
+class DeadlockError(RuntimeError):
+    """This acquire could never end: it was refused before it began to wait. Nothing is held, nobody is queued."""
+
+
+class LockCorruption(RuntimeError):
+    """A lock word has a value that no sequence of operations leads to."""
+
+
+class LoopBlockedWarning(RuntimeWarning):
+    """A sync acquire parks a thread whose event loop is running: all tasks of that loop stand still meanwhile."""

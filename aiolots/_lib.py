@@ -1,0 +1,46 @@
+"""The only door to the C core: nothing else imports the cffi module.
+
+Names of csrc/api.h, given Python types. No logic lives here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from aiolots._core import ffi, lib
+
+VERSION: Final = 1
+if lib.LOTS_API_VERSION != VERSION:  # a stale build beside newer sources
+    raise ImportError(
+        f"aiolots._core was built for API {lib.LOTS_API_VERSION}, this is {VERSION}: build it again (pip install -e .)"
+    )
+
+READ: Final[int] = lib.LOTS_READ
+READ_RECURSIVE: Final[int] = lib.LOTS_READ_RECURSIVE
+WRITE: Final[int] = lib.LOTS_WRITE
+MUTEX: Final[int] = lib.LOTS_MUTEX
+
+READY: Final[int] = lib.LOTS_READY
+PARKED: Final[int] = lib.LOTS_PARKED
+TIMED_OUT: Final[int] = lib.LOTS_TIMED_OUT
+INTERRUPTED: Final[int] = lib.LOTS_INTERRUPTED
+MISUSE: Final[int] = lib.LOTS_MISUSE
+CLOSED: Final[int] = lib.LOTS_CLOSED
+MAIL: Final[int] = lib.LOTS_MAIL
+
+BY_TIMEOUT: Final[int] = lib.LOTS_BY_TIMEOUT
+BY_CANCEL: Final[int] = lib.LOTS_BY_CANCEL
+
+PENDING: Final[int] = lib.LOTS_PENDING
+QUEUED: Final[int] = lib.LOTS_QUEUED
+HELD: Final[int] = lib.LOTS_HELD
+RELEASED: Final[int] = lib.LOTS_RELEASED
+GONE: Final[int] = lib.LOTS_GONE
+
+NEVER: Final[int] = lib.LOTS_NEVER
+NULL: Final[Any] = ffi.NULL
+
+# Any of these in a word: somebody may be queued, so a release has somebody to wake.
+QUEUE_FLAGS: Final = 3
+
+__all__ = ["ffi", "lib"]

@@ -1,0 +1,265 @@
+"""The front in Python over cffi: locks' words and requests. `aiolots._native` will be the same surface as C types.
+
+A request asks for a lock; acquired, it is the guard. Its state lives in its lots_op in the core, and changes there by one
+atomic step, so of two threads that release it exactly one succeeds.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import Generator
+from types import CodeType, TracebackType
+from typing import Any, Generic, NoReturn, TypeVar
+
+from aiolots import _loops, _wait
+from aiolots._errors import LockTimeout
+from aiolots._guards import (
+    AsyncMutexGuard,
+    AsyncReadGuard,
+    AsyncWriteGuard,
+    MutexGuard,
+    ReadGuard,
+    WriteGuard,
+)
+from aiolots._lib import GONE, HELD, MISUSE, NULL, PENDING, READY, RELEASED, ffi, lib
+from aiolots._seconds import left_until
+from aiolots._waiters import MODE_NAMES, contended
+from aiolots._word import decode
+
+T = TypeVar("T")
+G = TypeVar("G", covariant=True)  # what a thread gets
+A = TypeVar("A", covariant=True)  # what a task gets
+
+# Who holds: a thread's ident, or a weak reference to the loop whose task it is; with the mode.
+Holder = tuple[int, "int | weakref.ref[Any]"]
+
+_SECONDS = "seconds"
+_MOMENT = "moment"
+
+
+class LockBase(Generic[T]):
+    """A lock word with a name and the value that it protects."""
+
+    __slots__ = ("__weakref__", "_address", "_holders", "_value", "_word", "name")
+
+    def __init__(self, value: T, *, name: str | None = None) -> None:
+        self._word: Any = ffi.new("lots_word *")
+        self._value = value
+        self._holders: dict[int, Holder] = {}
+        self.name = name
+
+    @property
+    def word(self) -> int:
+        """The 64-bit lock word, as it is now; see aiolots.decode. For tests and diagnosis. Never waits."""
+        return int(lib.lots_word_load(self._word))
+
+    def _note_contention(self) -> None:
+        contended[int(ffi.cast("uintptr_t", self._word))] = self
+
+    def __repr__(self) -> str:
+        name = "" if self.name is None else f" {self.name!r}"
+        waiting = lib.lots_for_each(self._word, NULL, 0)
+        return f"<aiolots.{type(self).__name__}{name} {decode(self.word)}{f' waiters={waiting}' if waiting else ''}>"
+
+
+class Request(Generic[G, A]):
+    """A lock that was asked for, and is not acquired yet. Once it is, it is the guard.
+
+    A thread writes `with request as guard:` or `guard = request.acquire()`, a task `async with request as guard:` or
+    `guard = await request`. Only once: RuntimeError after that. Dropped without any of them it warns (RuntimeWarning).
+    Its truth: TypeError while pending, True while held, False afterwards.
+    """
+
+    __slots__ = ("__weakref__", "_limit", "_lock", "_mode", "_op", "_raises", "_site")
+
+    def __init__(self, lock: LockBase[Any], mode: int, limit: tuple[str, float] | None, *, raises: bool) -> None:
+        frame = sys._getframe(2)
+        self._site: tuple[CodeType, int] = (frame.f_code, frame.f_lasti)
+        self._lock = lock
+        self._limit = limit
+        self._raises = raises
+        self._op: Any = ffi.new("lots_op *")
+        lib.lots_op_init(self._op, lock._word, mode, NULL, 0, 0)
+        self._mode = mode
+
+    # --- the thread's colour ---
+
+    def acquire(self) -> G:
+        """Acquire from a thread; blocks until the lock is held, or its timeout ran out (if it has one).
+
+        Returns the guard; None if a `try_*_for` or `_until` timed out. Raises LockTimeout if a `timeout=` did, DeadlockError
+        if the wait could never end, RuntimeError if the request was used before. A signal handler that raises (Ctrl-C)
+        interrupts the wait: nothing is held then, nobody is queued.
+        """
+        op = self._op
+        try:
+            answer = lib.lots_op_try(op)
+            if answer != READY:
+                if answer == MISUSE:
+                    self._used_before()
+                began = time.monotonic()
+                if not _wait.block(self._lock, op, self._mode, self._seconds()):
+                    return self._timed_out(time.monotonic() - began)
+            self._lock._holders[id(self)] = (self._mode, threading.get_ident())
+        except BaseException:
+            if lib.lots_op_state(op) == HELD:  # a signal handler raised right after the acquire
+                self._release(fair=False)
+            raise
+        return self  # type: ignore[return-value]
+
+    __enter__ = acquire
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if lib.lots_op_state(self._op) == HELD:  # it may have been released inside; a timed-out one never was held
+            self._release(fair=False)
+
+    # --- the task's colour ---
+
+    def __await__(self) -> Generator[Any, None, A]:
+        """Acquire from a task: suspends it until the lock is held, or its timeout ran out. Uncontended, it does not suspend.
+
+        The same as acquire() otherwise. Cancellation leaves no trace: the lock is not held, and the place in the queue is
+        lost. RuntimeError outside of a running event loop.
+        """
+        op = self._op
+        try:
+            loop = _loops.needs_a_loop()
+            answer = lib.lots_op_try(op)
+            if answer != READY:
+                if answer == MISUSE:
+                    self._used_before()
+                began = time.monotonic()
+                if not (yield from _wait.suspend(self._lock, op, self._seconds())):
+                    return self._timed_out(time.monotonic() - began)
+            self._lock._holders[id(self)] = (self._mode, weakref.ref(loop))
+        except BaseException:
+            if lib.lots_op_state(op) == HELD:
+                self._release(fair=False)
+            raise
+        return self  # type: ignore[return-value]
+
+    async def __aenter__(self) -> A:
+        return await self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, tb)
+
+    # --- what both share ---
+
+    def _try(self) -> bool:
+        """Acquire now or never; the thread's colour."""
+        try:
+            if lib.lots_op_try(self._op) == READY:
+                self._lock._holders[id(self)] = (self._mode, threading.get_ident())
+                return True
+            return False
+        finally:
+            if lib.lots_op_state(self._op) != HELD:
+                _wait.abandon(self._op, self._lock._word)
+
+    def _seconds(self) -> float | None:
+        if self._limit is None:
+            return None
+        kind, number = self._limit
+        return number if kind == _SECONDS else left_until(number)
+
+    def _timed_out(self, waited: float) -> Any:
+        if not self._raises:
+            return None
+        lock = self._lock
+        word = lock.word
+        raise LockTimeout(
+            f"{lock!r}: no {MODE_NAMES[self._mode]} within {waited:.3g} s (word {word:#x})",
+            lock_name=lock.name,
+            mode=MODE_NAMES[self._mode],
+            waited=waited,
+            word=word,
+        )
+
+    def _used_before(self) -> NoReturn:
+        raise RuntimeError(
+            f"this request of {self._lock!r} was entered, awaited or acquired before: ask the lock for a new one"
+        )
+
+    def _release(self, *, fair: bool) -> None:
+        # First: by the time the word is open, nobody may think that it is held here still.
+        self._lock._holders.pop(id(self), None)
+        if not _wait.release(self._op, self._lock._word, fair=fair):
+            state = lib.lots_op_state(self._op)
+            what = "was released before" if state == RELEASED else "is not held"
+            raise RuntimeError(f"this guard of {self._lock!r} {what}")
+
+    def _require_held(self) -> None:
+        if lib.lots_op_state(self._op) != HELD:
+            raise RuntimeError(f"this guard of {self._lock!r} is not held: its value is not to be touched now")
+
+    def _place(self) -> str:
+        code, instruction = self._site
+        line = next((at for begin, end, at in code.co_lines() if begin <= instruction < end), None)
+        return f"{code.co_filename}:{line if line is not None else code.co_firstlineno} in {code.co_qualname}"
+
+    def __bool__(self) -> bool:
+        state = lib.lots_op_state(self._op)
+        if state == HELD:
+            return True
+        if state in (RELEASED, GONE):
+            return False
+        raise TypeError(
+            "this request was not acquired yet, so it is neither true nor false: "
+            "write `with request as guard:`, request.acquire(), or `await request`"
+        )
+
+    def __repr__(self) -> str:
+        state = lib.lots_op_state(self._op)
+        words = {PENDING: "pending", HELD: "held", RELEASED: "released", GONE: "not acquired"}
+        mode = MODE_NAMES[self._mode]
+        return f"<aiolots {mode} {'guard' if state == HELD else 'request'} {words.get(state, 'waiting')} of {self._lock!r}>"
+
+    def __del__(self) -> None:
+        try:
+            op = self._op
+            state = lib.lots_op_state(op)
+        except AttributeError:  # __init__ did not get so far, or the interpreter is going down
+            return
+        if state in (RELEASED, GONE):
+            return
+        what, category = "", RuntimeWarning
+        if state == PENDING:
+            what = "was never entered, awaited or acquired"
+        elif state == HELD:
+            self._lock._holders.pop(id(self), None)
+            _wait.release(op, self._lock._word, fair=False)
+            what, category = "was dropped while it held the lock, which is released now", ResourceWarning
+        else:
+            _wait.abandon(op, self._lock._word)
+        if what:
+            warnings.warn(
+                f"a {MODE_NAMES[self._mode]} request of {self._lock!r}, made at {self._place()}, {what}",
+                category,
+                stacklevel=2,
+                source=self,
+            )
+
+
+class ReadRequest(Request[Any, Any], ReadGuard[Any], AsyncReadGuard[Any]):
+    """The one class of every read request and guard."""
+
+    __slots__ = ()
+
+
+class WriteRequest(Request[Any, Any], WriteGuard[Any], AsyncWriteGuard[Any]):
+    """The one class of every write request and guard."""
+
+    __slots__ = ()
+
+
+class MutexRequest(Request[Any, Any], MutexGuard[Any], AsyncMutexGuard[Any]):
+    """The one class of every mutex request and guard."""
+
+    __slots__ = ()

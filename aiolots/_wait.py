@@ -1,0 +1,146 @@
+"""The slow path of an acquire, in both colours: a thread polls and sleeps, a task polls and awaits.
+
+Both end in the same three ways: acquired, timed out, or left by an exception (Ctrl-C, cancellation, a closed generator).
+The last goes through `abandon`, and that through the core's one cancel: nothing stays queued, nothing stays locked.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from aiolots import _blocking, _loops
+from aiolots._lib import BY_CANCEL, BY_TIMEOUT, CLOSED, HELD, INTERRUPTED, MAIL, MISUSE, NULL, PARKED, READY, lib
+from aiolots._seconds import deadline_ns
+
+if TYPE_CHECKING:
+    from aiolots._pure import LockBase
+
+TIMED = 1  # a thread's cookie in the core: this wait has an end of its own
+
+
+def own_mailbox(word: Any) -> tuple[_loops.Port | None, Any]:
+    """Return the port and mailbox of the loop on this thread, if a release of this word could wake anybody.
+
+    Nobody queued now means no task of this loop is queued, and none can be before the release: this is its thread.
+    """
+    port = _loops.own_port() if lib.lots_word_load(word) & 3 else None
+    return port, NULL if port is None else port.mailbox
+
+
+def release(op: Any, word: Any, *, fair: bool) -> bool:
+    """Release a held op. False if it was not held. Never waits."""
+    port, mailbox = own_mailbox(word)
+    answer = MISUSE
+    try:
+        answer = lib.lots_op_release(op, fair, mailbox)
+    finally:  # also when a signal handler raises just after the call
+        if port is not None:
+            port.drain()
+    return bool(answer != MISUSE)
+
+
+def release_word(word: Any, mode: int) -> bool:
+    """Release what was acquired without a guard. False if the word says that nobody holds it. Never waits."""
+    port, mailbox = own_mailbox(word)
+    answer = MISUSE
+    try:
+        answer = lib.lots_release(word, mode, False, mailbox)
+    finally:
+        if port is not None:
+            port.drain()
+    return bool(answer != MISUSE)
+
+
+def abandon(op: Any, word: Any) -> None:
+    """End an acquire that an exception left: out of the queue; a lock that it had got by then is released. Never waits."""
+    port, mailbox = own_mailbox(word)
+    try:
+        if lib.lots_op_cancel(op, BY_CANCEL, mailbox) == MISUSE and lib.lots_op_state(op) == HELD:
+            lib.lots_op_release(op, False, mailbox)
+    finally:
+        if port is not None:
+            port.drain()
+
+
+def block(lock: LockBase[Any], op: Any, mode: int, seconds: float | None) -> bool:
+    """Acquire from a thread, sleeping up to `seconds` (None: for ever). False: it timed out.
+
+    The op is past lots_op_try. Interrupted by signals whose handlers raise; DeadlockError if it could never end.
+    """
+    word = lock._word
+    try:
+        if seconds == 0:
+            lib.lots_op_cancel(op, BY_CANCEL, NULL)
+            return False
+        lib.lots_op_waits_as(op, NULL, 0 if seconds is None else TIMED, threading.get_ident())
+        lock._note_contention()
+        loop = _loops.running()
+        if loop is None:
+            return _sleep(op, deadline_ns(seconds))
+        with _blocking.running_loop(lock, mode, loop, timed=seconds is not None):
+            return _sleep(op, deadline_ns(seconds))
+    except BaseException:
+        abandon(op, word)
+        raise
+
+
+def _sleep(op: Any, deadline: int) -> bool:
+    answer = INTERRUPTED
+    while answer == INTERRUPTED:  # signal handlers run between two rounds, and may raise
+        answer = lib.lots_op_nogil_wait(op, deadline)
+    return bool(answer == READY)
+
+
+def suspend(lock: LockBase[Any], op: Any, seconds: float | None) -> Generator[Any, None, bool]:
+    """Acquire from a task, suspended up to `seconds` (None: for ever). False: it timed out.
+
+    The op is past lots_op_try. Cancellation, and any exception thrown in, leaves the queue and goes on unchanged.
+    """
+    word = lock._word
+    port: _loops.Port | None = None
+    cookie = 0
+    try:
+        loop = _loops.needs_a_loop()
+        if seconds == 0:
+            lib.lots_op_cancel(op, BY_CANCEL, NULL)
+            return False
+        port = _loops.port(loop)
+        cookie = _loops.new_cookie()
+        lib.lots_op_waits_as(op, port.mailbox, cookie, _loops.task_id())
+        lock._note_contention()
+        moment = _loops.moment_after(seconds)
+        while True:
+            future = port.expect(cookie)
+            answer = lib.lots_op_poll(op)
+            if answer == READY:
+                return True
+            if answer == CLOSED:
+                raise RuntimeError("the event loop was closed while this task waited for a lock")
+            if answer != PARKED:
+                raise RuntimeError("this request is being acquired elsewhere already")
+            if not (yield from port.wait(future, _loops.seconds_until(moment))):
+                answer = lib.lots_op_cancel(op, BY_TIMEOUT, port.mailbox)
+                if answer & MAIL:
+                    port.drain()
+                return bool(answer & ~MAIL == READY)
+    except BaseException:
+        abandon(op, word)
+        raise
+    finally:
+        if port is not None:
+            port.forget(cookie)
+
+
+class Suspended:
+    """suspend() as something to await, for a coroutine; without a timeout."""
+
+    __slots__ = ("_lock", "_op")
+
+    def __init__(self, lock: LockBase[Any], op: Any) -> None:
+        self._lock = lock
+        self._op = op
+
+    def __await__(self) -> Generator[Any, None, bool]:
+        return suspend(self._lock, self._op, None)
