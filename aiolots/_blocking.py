@@ -12,8 +12,8 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal, cast
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Literal
 
 from aiolots import _loops
 from aiolots._errors import DeadlockError, LoopBlockedWarning
@@ -25,15 +25,14 @@ if TYPE_CHECKING:
 
 LoopBlockPolicy = Literal["allow", "warn", "raise"]
 
-_POLICIES = ("allow", "warn", "raise")
+_POLICIES: dict[str, LoopBlockPolicy] = {"allow": "allow", "warn": "warn", "raise": "raise"}
 
 
 def _policy_from_environment() -> LoopBlockPolicy:
     value = os.environ.get("AIOLOTS_LOOP_BLOCK", "warn")
     if value not in _POLICIES:
         warnings.warn(f"AIOLOTS_LOOP_BLOCK={value!r} is none of {', '.join(_POLICIES)}: taken as warn", stacklevel=2)
-        return "warn"
-    return cast("LoopBlockPolicy", value)
+    return _POLICIES.get(value, "warn")
 
 
 _policy: LoopBlockPolicy = _policy_from_environment()
@@ -59,7 +58,7 @@ def set_loop_block_policy(policy: LoopBlockPolicy) -> LoopBlockPolicy:
 
 
 @contextlib.contextmanager
-def running_loop(lock: LockBase[Any], mode: int, loop: Any, *, timed: bool) -> Iterator[None]:
+def running_loop(lock: LockBase[Any], mode: int, loop: Any, *, timed: bool) -> Generator[None]:
     """Around the sleep of a sync acquire on the thread of a running loop."""
     if not timed and (why := _never_ends(lock, mode, loop)):
         raise DeadlockError(

@@ -3,32 +3,11 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Protocol, Self, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-L = TypeVar("L", bound="Copied")
-
-
-class Copied(Protocol):
-    """What a lock offers to be copied."""
-
-    name: str | None
-
-    def __init__(self, value: Any, *, name: str | None = None) -> None: ...
-    def _try_look(self) -> Any: ...
-
-
-def _look(lock: Copied, taker: Any) -> Any:
-    guard = lock._try_look()
-    if guard is None:
-        raise TypeError(f"{lock!r} is locked: its value cannot be copied now")
-    try:
-        return taker(guard.value)
-    finally:
-        guard.release()
-
-
-def _rebuild(kind: Any, value: Any, name: str | None) -> Any:
-    return kind(value, name=name)
+if TYPE_CHECKING:
+    from typing import Self
 
 
 class Copyable:
@@ -36,12 +15,31 @@ class Copyable:
 
     __slots__ = ()
 
+    if TYPE_CHECKING:
+        name: str | None
+
+        def __init__(self, value: Any, *, name: str | None = None) -> None: ...
+        def _try_look(self) -> Any: ...
+
+    def _copied(self, taker: Callable[[Any], Any]) -> Any:
+        guard = self._try_look()
+        if guard is None:
+            raise TypeError(f"{self!r} is locked: its value cannot be copied now")
+        try:
+            return taker(guard.value)
+        finally:
+            guard.release()
+
     def __copy__(self) -> Self:
-        return type(self)(_look(self, copy.copy), name=self.name)
+        return type(self)(self._copied(copy.copy), name=self.name)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return type(self)(_look(self, lambda value: copy.deepcopy(value, memo)), name=self.name)
+        return type(self)(self._copied(lambda value: copy.deepcopy(value, memo)), name=self.name)
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
         # A copy, for pickle writes the value only after the share was given back.
-        return _rebuild, (type(self), _look(self, copy.deepcopy), self.name)
+        return _rebuild, (type(self), self._copied(copy.deepcopy), self.name)
+
+
+def _rebuild(kind: type[Copyable], value: Any, name: str | None) -> Copyable:
+    return kind(value, name=name)

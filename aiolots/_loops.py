@@ -8,6 +8,7 @@ four verbs: expect, wait, forget, drain.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import select
@@ -54,10 +55,8 @@ class Port:
 
     def close(self) -> None:
         """The loop has ended: withdraw its waiters from every queue, pass their wakes on. Never waits."""
-        try:
+        with contextlib.suppress(ReferenceError):  # the port went first, and so did its waiters
             lib.lots_mailbox_close(self.mailbox)
-        except ReferenceError:  # the port went first, and so did its waiters
-            pass
 
     def expect(self, cookie: int) -> asyncio.Future[bool]:
         """Return the future that the next wake of `cookie` resolves. Before the core may know of the waiter: a release

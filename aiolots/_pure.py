@@ -13,7 +13,7 @@ import warnings
 import weakref
 from collections.abc import Generator
 from types import CodeType, TracebackType
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from aiolots import _loops, _wait
 from aiolots._errors import LockTimeout
@@ -31,8 +31,8 @@ from aiolots._waiters import MODE_NAMES, contended
 from aiolots._word import decode
 
 T = TypeVar("T")
-G = TypeVar("G", covariant=True)  # what a thread gets
-A = TypeVar("A", covariant=True)  # what a task gets
+G_co = TypeVar("G_co", covariant=True)  # what a thread gets
+A_co = TypeVar("A_co", covariant=True)  # what a task gets
 
 # Who holds: a thread's ident, or a weak reference to the loop whose task it is; with the mode.
 Holder = tuple[int, "int | weakref.ref[Any]"]
@@ -66,7 +66,7 @@ class LockBase(Generic[T]):
         return f"<aiolots.{type(self).__name__}{name} {decode(self.word)}{f' waiters={waiting}' if waiting else ''}>"
 
 
-class Request(Generic[G, A]):
+class Request(Generic[G_co, A_co]):
     """A lock that was asked for, and is not acquired yet. Once it is, it is the guard.
 
     A thread writes `with request as guard:` or `guard = request.acquire()`, a task `async with request as guard:` or
@@ -88,7 +88,7 @@ class Request(Generic[G, A]):
 
     # --- the thread's colour ---
 
-    def acquire(self) -> G:
+    def acquire(self) -> G_co:
         """Acquire from a thread; blocks until the lock is held, or its timeout ran out (if it has one).
 
         Returns the guard; None if a `try_*_for` or `_until` timed out. Raises LockTimeout if a `timeout=` did, DeadlockError
@@ -103,13 +103,13 @@ class Request(Generic[G, A]):
                     self._used_before()
                 began = time.monotonic()
                 if not _wait.block(self._lock, op, self._mode, self._seconds()):
-                    return self._timed_out(time.monotonic() - began)
+                    return cast("G_co", self._timed_out(time.monotonic() - began))
             self._lock._holders[id(self)] = (self._mode, threading.get_ident())
         except BaseException:
             if lib.lots_op_state(op) == HELD:  # a signal handler raised right after the acquire
                 self._release(fair=False)
             raise
-        return self  # type: ignore[return-value]
+        return cast("G_co", self)
 
     __enter__ = acquire
 
@@ -119,7 +119,7 @@ class Request(Generic[G, A]):
 
     # --- the task's colour ---
 
-    def __await__(self) -> Generator[Any, None, A]:
+    def __await__(self) -> Generator[Any, None, A_co]:
         """Acquire from a task: suspends it until the lock is held, or its timeout ran out. Uncontended, it does not suspend.
 
         The same as acquire() otherwise. Cancellation leaves no trace: the lock is not held, and the place in the queue is
@@ -134,15 +134,15 @@ class Request(Generic[G, A]):
                     self._used_before()
                 began = time.monotonic()
                 if not (yield from _wait.suspend(self._lock, op, self._seconds())):
-                    return self._timed_out(time.monotonic() - began)
+                    return cast("A_co", self._timed_out(time.monotonic() - began))
             self._lock._holders[id(self)] = (self._mode, weakref.ref(loop))
         except BaseException:
             if lib.lots_op_state(op) == HELD:
                 self._release(fair=False)
             raise
-        return self  # type: ignore[return-value]
+        return cast("A_co", self)
 
-    async def __aenter__(self) -> A:
+    async def __aenter__(self) -> A_co:
         return await self
 
     async def __aexit__(
@@ -169,9 +169,9 @@ class Request(Generic[G, A]):
         kind, number = self._limit
         return number if kind == _SECONDS else left_until(number)
 
-    def _timed_out(self, waited: float) -> Any:
+    def _timed_out(self, waited: float) -> None:
         if not self._raises:
-            return None
+            return
         lock = self._lock
         word = lock.word
         raise LockTimeout(
@@ -229,7 +229,8 @@ class Request(Generic[G, A]):
             return
         if state in (RELEASED, GONE):
             return
-        what, category = "", RuntimeWarning
+        what = ""
+        category: type[Warning] = RuntimeWarning
         if state == PENDING:
             what = "was never entered, awaited or acquired"
         elif state == HELD:

@@ -70,12 +70,12 @@ class RwLock(Copyable, LockBase[T], Generic[T]):
         return guard if guard._try() else None
 
     def try_read_recursive(self) -> ReadGuard[T] | None:
-        """Take a share, past a waiting writer if readers are in now; None if that would mean to wait. Never waits; the guard has the thread's colour."""
+        """Take a share now, past a waiting writer if readers are in; None if that would mean to wait. Never waits."""
         guard = ReadRequest(self, READ_RECURSIVE, None, raises=False)
         return guard if guard._try() else None
 
     def try_write(self) -> WriteGuard[T] | None:
-        """Take the lock for oneself alone now; None if that would mean to wait. Never waits; the guard has the thread's colour."""
+        """Take the lock for oneself alone now; None if it would have to wait. Never waits; the thread's colour."""
         guard = WriteRequest(self, WRITE, None, raises=False)
         return guard if guard._try() else None
 
@@ -102,7 +102,7 @@ class RwLock(Copyable, LockBase[T], Generic[T]):
         return ReadRequest(self, READ_RECURSIVE, ("seconds", _seconds.checked(seconds)), raises=False)
 
     def try_read_recursive_until(self, moment: float) -> Request[ReadGuard[T] | None, AsyncReadGuard[T] | None]:
-        """The same as try_read_recursive_for, until a moment of time.monotonic(), in seconds. A moment in the past tries once."""
+        """try_read_recursive_for until a moment of time.monotonic(), in seconds. A moment in the past tries once."""
         return ReadRequest(self, READ_RECURSIVE, ("moment", _seconds.checked_moment(moment)), raises=False)
 
     def try_write_for(self, seconds: float) -> Request[WriteGuard[T] | None, AsyncWriteGuard[T] | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import SupportsFloat
 
 from aiolots._lib import NEVER
 
@@ -26,8 +27,8 @@ def checked_moment(moment: float) -> float:
     return value
 
 
-def _number(value: float) -> float:
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
+def _number(value: object) -> float:
+    if not isinstance(value, SupportsFloat):
         raise TypeError(f"a timeout is a number of seconds, not {type(value).__name__}")
     return float(value)
 
