@@ -14,6 +14,7 @@ from __future__ import annotations
 from aiolots import lowlevel
 from aiolots._blocking import LoopBlockPolicy, loop_block_policy, set_loop_block_policy
 from aiolots._errors import DeadlockError, LockCorruption, LockTimeout, LoopBlockedWarning
+from aiolots._front import Request
 from aiolots._guards import (
     AsyncMutexGuard,
     AsyncReadGuard,
@@ -24,7 +25,6 @@ from aiolots._guards import (
     WriteGuard,
 )
 from aiolots._mutex import Mutex
-from aiolots._pure import Request
 from aiolots._rwlock import RwLock
 from aiolots._statistics import LockStatistics
 from aiolots._word import DecodedWord, decode

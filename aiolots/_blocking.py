@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import warnings
-import weakref
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +21,7 @@ from aiolots._lib import MUTEX, WRITE, lib
 from aiolots._waiters import waiters_of_thread
 
 if TYPE_CHECKING:
-    from aiolots._pure import LockBase
+    from aiolots._front import LockBase
 
 LoopBlockPolicy = Literal["allow", "warn", "raise"]
 
@@ -60,7 +60,19 @@ def set_loop_block_policy(policy: LoopBlockPolicy) -> LoopBlockPolicy:
 @contextlib.contextmanager
 def running_loop(lock: LockBase[Any], mode: int, loop: Any, *, timed: bool) -> Generator[None]:
     """Around the sleep of a sync acquire on the thread of a running loop."""
-    if not timed and (why := _never_ends(lock, mode, loop)):
+    port = before_blocking(lock, mode, loop, timed)
+    try:
+        yield
+    finally:
+        after_blocking(port)
+
+
+def before_blocking(lock: LockBase[Any], mode: int, loop: Any, timed: bool) -> _loops.Port | None:
+    """The thread of a running loop is about to sleep: refuse what could never end, tell the user, mark the loop blocked.
+
+    Returns what after_blocking wants. Raises DeadlockError, or what the policy says.
+    """
+    if not timed and (why := _never_ends(lock, mode)):
         raise DeadlockError(
             f"{lock!r}: this acquire blocks the event loop, and {why}. It could never end. "
             "In a task write `async with` or `await`, or take the lock with a timeout."
@@ -72,40 +84,46 @@ def running_loop(lock: LockBase[Any], mode: int, loop: Any, *, timed: bool) -> G
         )
         if _policy == "raise":
             raise RuntimeError(message)
-        warnings.warn(message, LoopBlockedWarning, stacklevel=6)
-    port = _loops.own_port()
-    if port is None:  # no task of it has ever waited, and none can begin to now
-        yield
-        return
-    mailbox = port.mailbox
-    try:
-        lib.lots_mailbox_block(mailbox)
-        yield
-    finally:
-        lib.lots_mailbox_unblock(mailbox)
+        warnings.warn(message, LoopBlockedWarning, stacklevel=_frames_of_ours())
+    port = _loops.port_if_any(loop)
+    if port is not None:  # else no task of it has ever waited, and none can begin to now
+        lib.lots_mailbox_block(port.mailbox)
+    return port
 
 
-def _never_ends(lock: LockBase[Any], mode: int, loop: Any) -> str:
-    """Say why the wait for `lock` cannot end while this loop stands still; empty if it may."""
-    return _holder_cannot_let_go(lock, mode, weakref.ref(loop), {id(lock)})
+def after_blocking(port: _loops.Port | None) -> None:
+    """The thread is awake again: the tasks that were passed over meanwhile are nudged."""
+    if port is not None:
+        lib.lots_mailbox_unblock(port.mailbox)
 
 
-def _holder_cannot_let_go(lock: LockBase[Any], mode: int, loop: Any, seen: set[int]) -> str:
+def _frames_of_ours() -> int:
+    """How many frames up the user's code is, as warnings.warn counts from our caller."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(("aiolots._", "contextlib")):
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def _never_ends(lock: LockBase[Any], mode: int) -> str:
+    """Say why the wait for `lock` cannot end while this thread's loop stands still; empty if it may."""
+    return _holder_cannot_let_go(lock, mode, threading.get_ident(), {id(lock)})
+
+
+def _holder_cannot_let_go(lock: LockBase[Any], mode: int, here: int, seen: set[int]) -> str:
     # A reader that waits, waits for the writer; one that holds a share beside it is not in its way.
     exclusive = mode in (WRITE, MUTEX)
-    for holder_mode, holder in list(lock._holders.values()):
-        if not exclusive and holder_mode not in (WRITE, MUTEX):
+    for holder in lock._holder_list():
+        if not exclusive and holder.mode not in (WRITE, MUTEX):
             continue
-        if holder == loop:
-            return f"a task of this loop holds {lock!r}"
-        if holder == threading.get_ident():
-            return f"this thread itself holds {lock!r}"
-        if not isinstance(holder, int):
+        if holder.thread == here:
+            return f"{'a task of this loop' if holder.is_task else 'this thread itself'} holds {lock!r}"
+        if holder.is_task:
             continue  # a task of another loop: it can go on
-        for waited_for, waits_in_mode in waiters_of_thread(holder):
+        for waited_for, waits_in_mode in waiters_of_thread(holder.thread):
             if id(waited_for) in seen:
                 continue
-            why = _holder_cannot_let_go(waited_for, waits_in_mode, loop, seen | {id(waited_for)})
+            why = _holder_cannot_let_go(waited_for, waits_in_mode, here, seen | {id(waited_for)})
             if why:
                 return f"the thread that holds {lock!r} waits for {waited_for!r}; {why}"
     return ""

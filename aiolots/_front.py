@@ -1,7 +1,31 @@
-"""Which front is in use: the C types of `aiolots._native` where they exist, else (and under AIOLOTS_PURE=1) `_pure`."""
+"""Which front is in use: the C types of `aiolots._native` where they exist; else, and under AIOLOTS_PURE=1, `_pure`.
+
+Both have the same surface. Type checkers are shown the one in Python.
+"""
 
 from __future__ import annotations
 
-from aiolots._pure import LockBase, MutexRequest, ReadRequest, Request, WriteRequest
+import os
+from typing import TYPE_CHECKING
 
-__all__ = ["LockBase", "MutexRequest", "ReadRequest", "Request", "WriteRequest"]
+if TYPE_CHECKING:
+    from aiolots._pure import PureLock as LockBase
+    from aiolots._pure import Request
+    from aiolots._pure_locks import MutexFront, RwLockFront
+
+    NATIVE = False
+else:
+    NATIVE = os.environ.get("AIOLOTS_PURE", "0") in ("", "0")
+    if NATIVE:
+        try:
+            import aiolots._native  # noqa: F401
+        except ModuleNotFoundError:  # PyPy, or a build without it
+            NATIVE = False
+    if NATIVE:
+        from aiolots._native_front import LockBase, MutexFront, Request, RwLockFront
+    else:
+        from aiolots._pure import PureLock as LockBase
+        from aiolots._pure import Request
+        from aiolots._pure_locks import MutexFront, RwLockFront
+
+__all__ = ["NATIVE", "LockBase", "MutexFront", "Request", "RwLockFront"]

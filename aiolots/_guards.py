@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from aiolots._pure import LockBase
+    from aiolots._front import LockBase
 
 T = TypeVar("T")
 
 
-class Guard(Generic[T]):
+class Guard(Generic[T], metaclass=ABCMeta):
     """Proof that a lock is held, and the capability to release it: any thread or task that has it may do so.
 
     A guard that is collected while it is held releases its lock and warns (ResourceWarning, with the lock's name and the

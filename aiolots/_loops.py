@@ -15,7 +15,7 @@ import select
 import threading
 import time
 import weakref
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from aiolots._lib import NULL, ffi, lib
@@ -30,15 +30,16 @@ _cookies = itertools.count(1)
 class Port:
     """One loop's mailbox, and the futures of its tasks that wait."""
 
-    __slots__ = ("__weakref__", "_again", "_buffer", "_draining", "_left", "_loop", "_waiting", "mailbox")
+    __slots__ = ("__weakref__", "_again", "_buffer", "_draining", "_left", "_loop", "address", "mailbox", "waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         mailbox = lib.lots_mailbox_new()
         if mailbox == NULL:
             raise OSError(ffi.errno, f"no descriptor for the mailbox of {loop!r}: {os.strerror(ffi.errno)}")
         self.mailbox: Any = ffi.gc(mailbox, lib.lots_mailbox_free)
+        self.address = int(ffi.cast("uintptr_t", mailbox))
         self._loop = weakref.ref(loop)
-        self._waiting: dict[int, asyncio.Future[bool]] = {}
+        self.waiting: dict[int, asyncio.Future[bool]] = {}
         self._buffer: Any = ffi.new("uint64_t[]", _AT_ONCE)
         self._draining = self._again = self._left = False
         self._watch(loop)
@@ -62,14 +63,14 @@ class Port:
         """Return the future that the next wake of `cookie` resolves. Before the core may know of the waiter: a release
         in a finalizer or a signal handler could come at any allocation."""
         loop = asyncio.get_running_loop()
-        future = self._waiting[cookie] = loop.create_future()
+        future = self.waiting[cookie] = loop.create_future()
         return future
 
     def wait(self, future: asyncio.Future[bool], seconds: float | None) -> Generator[Any, None, bool]:
         """Suspend the task until its wake, or for some seconds. False: the time is up. Cancellation passes through."""
         if seconds is None:
             return (yield from future)
-        timer = asyncio.get_running_loop().call_later(seconds, _time_is_up, future)
+        timer = asyncio.get_running_loop().call_later(seconds, time_is_up, future)
         try:
             return (yield from future)
         finally:
@@ -77,10 +78,12 @@ class Port:
 
     def forget(self, cookie: int) -> None:
         """The wait is over, however it ended."""
-        self._waiting.pop(cookie, None)
+        self.waiting.pop(cookie, None)
 
     def drain(self, *, rung: bool = False) -> None:
         """Schedule the tasks that were woken. On the loop's own thread.
+
+        The reference for aiolots._native.drain, which takes its place where the native front is in use.
 
         It may be entered again, by a finalizer or a signal handler that releases a lock: the outer call goes on then. And
         it may be left by an exception at any point: what was taken from the mailbox stays in the buffer until its task
@@ -90,7 +93,7 @@ class Port:
             self._again = True
             return
         self._draining = True
-        buffer, waiting = self._buffer, self._waiting
+        buffer, waiting = self._buffer, self.waiting
         taken = _AT_ONCE if self._left else 0
         self._left = True
         try:
@@ -115,6 +118,15 @@ class Port:
                     loop.call_soon(self.drain)
 
 
+def use_drain(drain: Callable[[Port, bool], None]) -> None:
+    """Let every port be drained by a function of the native front."""
+
+    def drain_natively(self: Port, *, rung: bool = False) -> None:
+        drain(self, rung)
+
+    Port.drain = drain_natively  # type: ignore[method-assign]
+
+
 class _Bell:
     """What the loop calls when the mailbox is readable. The loop alone holds it."""
 
@@ -127,7 +139,8 @@ class _Bell:
         self._port.drain(rung=True)
 
 
-def _time_is_up(future: asyncio.Future[bool]) -> None:
+def time_is_up(future: asyncio.Future[bool]) -> None:
+    """End a wait by its timer."""
     if not future.done():
         future.set_result(False)
 
@@ -169,6 +182,8 @@ def port(loop: asyncio.AbstractEventLoop) -> Port:
     found = _ports.get(loop)
     if found is None:
         found = _ports[loop] = Port(loop)
+        with contextlib.suppress(AttributeError):  # for the native front, which looks there first
+            loop._aiolots_port = found  # type: ignore[attr-defined]
     return found
 
 
@@ -176,6 +191,11 @@ def own_port() -> Port | None:
     """Return the port of the loop that runs on this thread, if it has one yet."""
     loop = asyncio._get_running_loop()
     return None if loop is None else _ports.get(loop)
+
+
+def port_if_any(loop: asyncio.AbstractEventLoop) -> Port | None:
+    """Return the loop's port, if it has one yet."""
+    return _ports.get(loop)
 
 
 def new_cookie() -> int:
@@ -207,5 +227,12 @@ def seconds_until(moment: float | None) -> float | None:
 
 
 # A forked child has no mailboxes: the descriptors are shared with the parent, and the lot is empty (csrc/fork.c).
+def _forget_ports() -> None:
+    for loop in list(_ports):
+        with contextlib.suppress(AttributeError):
+            del loop._aiolots_port  # type: ignore[attr-defined]
+    _ports.clear()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_ports.clear)
+    os.register_at_fork(after_in_child=_forget_ports)

@@ -9,14 +9,12 @@ from __future__ import annotations
 import sys
 import threading
 import time
-import warnings
-import weakref
+from abc import ABCMeta
 from collections.abc import Generator
 from types import CodeType, TracebackType
-from typing import Any, Generic, NoReturn, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
-from aiolots import _loops, _wait
-from aiolots._errors import LockTimeout
+from aiolots import _loops, _refusals, _wait
 from aiolots._guards import (
     AsyncMutexGuard,
     AsyncReadGuard,
@@ -27,28 +25,27 @@ from aiolots._guards import (
 )
 from aiolots._lib import GONE, HELD, MISUSE, NULL, PENDING, READY, RELEASED, ffi, lib
 from aiolots._seconds import left_until
-from aiolots._waiters import MODE_NAMES, contended
-from aiolots._word import decode
+from aiolots._waiters import MODE_NAMES, Holder
 
 T = TypeVar("T")
 G_co = TypeVar("G_co", covariant=True)  # what a thread gets
 A_co = TypeVar("A_co", covariant=True)  # what a task gets
 
-# Who holds: a thread's ident, or a weak reference to the loop whose task it is; with the mode.
-Holder = tuple[int, "int | weakref.ref[Any]"]
-
 _SECONDS = "seconds"
 _MOMENT = "moment"
 
 
-class LockBase(Generic[T]):
+class PureLock(Generic[T]):
     """A lock word with a name and the value that it protects."""
 
     __slots__ = ("__weakref__", "_address", "_holders", "_value", "_word", "name")
 
+    name: str | None
+
     def __init__(self, value: T, *, name: str | None = None) -> None:
         self._word: Any = ffi.new("lots_word *")
         self._value = value
+        self._address = int(ffi.cast("uintptr_t", self._word))
         self._holders: dict[int, Holder] = {}
         self.name = name
 
@@ -57,16 +54,11 @@ class LockBase(Generic[T]):
         """The 64-bit lock word, as it is now; see aiolots.decode. For tests and diagnosis. Never waits."""
         return int(lib.lots_word_load(self._word))
 
-    def _note_contention(self) -> None:
-        contended[int(ffi.cast("uintptr_t", self._word))] = self
-
-    def __repr__(self) -> str:
-        name = "" if self.name is None else f" {self.name!r}"
-        waiting = lib.lots_for_each(self._word, NULL, 0)
-        return f"<aiolots.{type(self).__name__}{name} {decode(self.word)}{f' waiters={waiting}' if waiting else ''}>"
+    def _holder_list(self) -> list[Holder]:
+        return list(self._holders.values())
 
 
-class Request(Generic[G_co, A_co]):
+class Request(Generic[G_co, A_co], metaclass=ABCMeta):
     """A lock that was asked for, and is not acquired yet. Once it is, it is the guard.
 
     A thread writes `with request as guard:` or `guard = request.acquire()`, a task `async with request as guard:` or
@@ -76,7 +68,7 @@ class Request(Generic[G_co, A_co]):
 
     __slots__ = ("__weakref__", "_limit", "_lock", "_mode", "_op", "_raises", "_site")
 
-    def __init__(self, lock: LockBase[Any], mode: int, limit: tuple[str, float] | None, *, raises: bool) -> None:
+    def __init__(self, lock: PureLock[Any], mode: int, limit: tuple[str, float] | None, *, raises: bool) -> None:
         frame = sys._getframe(2)
         self._site: tuple[CodeType, int] = (frame.f_code, frame.f_lasti)
         self._lock = lock
@@ -100,11 +92,11 @@ class Request(Generic[G_co, A_co]):
             answer = lib.lots_op_try(op)
             if answer != READY:
                 if answer == MISUSE:
-                    self._used_before()
+                    _refusals.used_before(self._lock)
                 began = time.monotonic()
                 if not _wait.block(self._lock, op, self._mode, self._seconds()):
                     return cast("G_co", self._timed_out(time.monotonic() - began))
-            self._lock._holders[id(self)] = (self._mode, threading.get_ident())
+            self._lock._holders[id(self)] = Holder(self._mode, threading.get_ident(), is_task=False)
         except BaseException:
             if lib.lots_op_state(op) == HELD:  # a signal handler raised right after the acquire
                 self._release(fair=False)
@@ -127,15 +119,15 @@ class Request(Generic[G_co, A_co]):
         """
         op = self._op
         try:
-            loop = _loops.needs_a_loop()
+            _loops.needs_a_loop()
             answer = lib.lots_op_try(op)
             if answer != READY:
                 if answer == MISUSE:
-                    self._used_before()
+                    _refusals.used_before(self._lock)
                 began = time.monotonic()
                 if not (yield from _wait.suspend(self._lock, op, self._seconds())):
                     return cast("A_co", self._timed_out(time.monotonic() - began))
-            self._lock._holders[id(self)] = (self._mode, weakref.ref(loop))
+            self._lock._holders[id(self)] = Holder(self._mode, threading.get_ident(), is_task=True)
         except BaseException:
             if lib.lots_op_state(op) == HELD:
                 self._release(fair=False)
@@ -156,7 +148,7 @@ class Request(Generic[G_co, A_co]):
         """Acquire now or never; the thread's colour."""
         try:
             if lib.lots_op_try(self._op) == READY:
-                self._lock._holders[id(self)] = (self._mode, threading.get_ident())
+                self._lock._holders[id(self)] = Holder(self._mode, threading.get_ident(), is_task=False)
                 return True
             return False
         finally:
@@ -170,39 +162,18 @@ class Request(Generic[G_co, A_co]):
         return number if kind == _SECONDS else left_until(number)
 
     def _timed_out(self, waited: float) -> None:
-        if not self._raises:
-            return
-        lock = self._lock
-        word = lock.word
-        raise LockTimeout(
-            f"{lock!r}: no {MODE_NAMES[self._mode]} within {waited:.3g} s (word {word:#x})",
-            lock_name=lock.name,
-            mode=MODE_NAMES[self._mode],
-            waited=waited,
-            word=word,
-        )
-
-    def _used_before(self) -> NoReturn:
-        raise RuntimeError(
-            f"this request of {self._lock!r} was entered, awaited or acquired before: ask the lock for a new one"
-        )
+        if self._raises:
+            _refusals.timed_out(self._lock, self._mode, waited)
 
     def _release(self, *, fair: bool) -> None:
         # First: by the time the word is open, nobody may think that it is held here still.
         self._lock._holders.pop(id(self), None)
         if not _wait.release(self._op, self._lock._word, fair=fair):
-            state = lib.lots_op_state(self._op)
-            what = "was released before" if state == RELEASED else "is not held"
-            raise RuntimeError(f"this guard of {self._lock!r} {what}")
+            _refusals.not_held(self._lock, lib.lots_op_state(self._op) == RELEASED)
 
     def _require_held(self) -> None:
         if lib.lots_op_state(self._op) != HELD:
-            raise RuntimeError(f"this guard of {self._lock!r} is not held: its value is not to be touched now")
-
-    def _place(self) -> str:
-        code, instruction = self._site
-        line = next((at for begin, end, at in code.co_lines() if begin <= instruction < end), None)
-        return f"{code.co_filename}:{line if line is not None else code.co_firstlineno} in {code.co_qualname}"
+            _refusals.value_of_released(self._lock)
 
     def __bool__(self) -> bool:
         state = lib.lots_op_state(self._op)
@@ -210,10 +181,7 @@ class Request(Generic[G_co, A_co]):
             return True
         if state in (RELEASED, GONE):
             return False
-        raise TypeError(
-            "this request was not acquired yet, so it is neither true nor false: "
-            "write `with request as guard:`, request.acquire(), or `await request`"
-        )
+        return _refusals.pending_truth()
 
     def __repr__(self) -> str:
         state = lib.lots_op_state(self._op)
@@ -229,23 +197,13 @@ class Request(Generic[G_co, A_co]):
             return
         if state in (RELEASED, GONE):
             return
-        what = ""
-        category: type[Warning] = RuntimeWarning
-        if state == PENDING:
-            what = "was never entered, awaited or acquired"
-        elif state == HELD:
+        if state not in (PENDING, HELD):
+            _wait.abandon(op, self._lock._word)
+            return
+        if state == HELD:
             self._lock._holders.pop(id(self), None)
             _wait.release(op, self._lock._word, fair=False)
-            what, category = "was dropped while it held the lock, which is released now", ResourceWarning
-        else:
-            _wait.abandon(op, self._lock._word)
-        if what:
-            warnings.warn(
-                f"a {MODE_NAMES[self._mode]} request of {self._lock!r}, made at {self._place()}, {what}",
-                category,
-                stacklevel=2,
-                source=self,
-            )
+        _refusals.dropped(self._lock, self._mode, state == HELD, self._site, self)
 
 
 class ReadRequest(Request[Any, Any], ReadGuard[Any], AsyncReadGuard[Any]):

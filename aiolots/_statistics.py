@@ -43,3 +43,10 @@ def statistics_of(lock: LockBase[Any]) -> LockStatistics:
         threads_waiting=len(waiting) - tasks,
         tasks_waiting=tasks,
     )
+
+
+def describe(lock: LockBase[Any]) -> str:
+    """The repr of a lock: its word, decoded."""
+    name = "" if lock.name is None else f" {lock.name!r}"
+    waiting = len(waiters(lock))
+    return f"<aiolots.{type(lock).__name__}{name} {decode(lock.word)}{f' waiters={waiting}' if waiting else ''}>"

@@ -10,12 +10,13 @@ import threading
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from aiolots import _blocking, _loops
+from aiolots import _blocking, _loops, _refusals
 from aiolots._lib import BY_CANCEL, BY_TIMEOUT, CLOSED, HELD, INTERRUPTED, MAIL, MISUSE, NULL, PARKED, READY, lib
 from aiolots._seconds import deadline_ns
+from aiolots._waiters import note_contention
 
 if TYPE_CHECKING:
-    from aiolots._pure import LockBase
+    from aiolots._pure import PureLock
 
 TIMED = 1  # a thread's cookie in the core: this wait has an end of its own
 
@@ -64,7 +65,7 @@ def abandon(op: Any, word: Any) -> None:
             port.drain()
 
 
-def block(lock: LockBase[Any], op: Any, mode: int, seconds: float | None) -> bool:
+def block(lock: PureLock[Any], op: Any, mode: int, seconds: float | None) -> bool:
     """Acquire from a thread, sleeping up to `seconds` (None: for ever). False: it timed out.
 
     The op is past lots_op_try. Interrupted by signals whose handlers raise; DeadlockError if it could never end.
@@ -75,7 +76,7 @@ def block(lock: LockBase[Any], op: Any, mode: int, seconds: float | None) -> boo
             lib.lots_op_cancel(op, BY_CANCEL, NULL)
             return False
         lib.lots_op_waits_as(op, NULL, 0 if seconds is None else TIMED, threading.get_ident())
-        lock._note_contention()
+        note_contention(lock)
         loop = _loops.running()
         if loop is None:
             return _sleep(op, deadline_ns(seconds))
@@ -93,7 +94,7 @@ def _sleep(op: Any, deadline: int) -> bool:
     return bool(answer == READY)
 
 
-def suspend(lock: LockBase[Any], op: Any, seconds: float | None) -> Generator[Any, None, bool]:
+def suspend(lock: PureLock[Any], op: Any, seconds: float | None) -> Generator[Any, None, bool]:
     """Acquire from a task, suspended up to `seconds` (None: for ever). False: it timed out.
 
     The op is past lots_op_try. Cancellation, and any exception thrown in, leaves the queue and goes on unchanged.
@@ -109,7 +110,7 @@ def suspend(lock: LockBase[Any], op: Any, seconds: float | None) -> Generator[An
         port = _loops.port(loop)
         cookie = _loops.new_cookie()
         lib.lots_op_waits_as(op, port.mailbox, cookie, _loops.task_id())
-        lock._note_contention()
+        note_contention(lock)
         moment = _loops.moment_after(seconds)
         while True:
             future = port.expect(cookie)
@@ -117,9 +118,9 @@ def suspend(lock: LockBase[Any], op: Any, seconds: float | None) -> Generator[An
             if answer == READY:
                 return True
             if answer == CLOSED:
-                raise RuntimeError("the event loop was closed while this task waited for a lock")
+                _refusals.loop_closed()
             if answer != PARKED:
-                raise RuntimeError("this request is being acquired elsewhere already")
+                _refusals.used_before(lock)
             if not (yield from port.wait(future, _loops.seconds_until(moment))):
                 answer = lib.lots_op_cancel(op, BY_TIMEOUT, port.mailbox)
                 if answer & MAIL:
@@ -138,7 +139,7 @@ class Suspended:
 
     __slots__ = ("_lock", "_op")
 
-    def __init__(self, lock: LockBase[Any], op: Any) -> None:
+    def __init__(self, lock: PureLock[Any], op: Any) -> None:
         self._lock = lock
         self._op = op
 

@@ -9,13 +9,33 @@ from typing import TYPE_CHECKING, Any
 from aiolots._lib import MUTEX, NULL, QUEUED, READ, READ_RECURSIVE, WRITE, ffi, lib
 
 if TYPE_CHECKING:
-    from aiolots._pure import LockBase
+    from aiolots._front import LockBase
 
 MODE_NAMES = {READ: "read", READ_RECURSIVE: "read_recursive", WRITE: "write", MUTEX: "lock"}
 _TIMED = 1
 
 # Locks that somebody has waited for, by the address of their word: to name the lock of a waiter. Noted on the slow path.
 contended: weakref.WeakValueDictionary[int, LockBase[Any]] = weakref.WeakValueDictionary()
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock, as far as anybody noted it. For diagnosis, never for exclusion.
+
+    Attributes:
+        mode: a mode's number.
+        thread: ident of the thread that acquired it, in a task: of the thread that its loop ran on.
+        is_task: taken with the task's colour.
+    """
+
+    mode: int
+    thread: int
+    is_task: bool
+
+
+def note_contention(lock: LockBase[Any]) -> None:
+    """Somebody waits for this lock: remember which it is."""
+    contended[lock._address] = lock
 
 
 @dataclass(frozen=True)
@@ -53,7 +73,7 @@ def _infos(word: Any) -> list[Any]:
 
 def waiters(lock: LockBase[Any] | None = None) -> list[Waiter]:
     """Return who waits for a lock, first come first (or, without one, for any lock). Takes no lock of yours, never waits."""
-    infos = _infos(NULL if lock is None else lock._word)
+    infos = _infos(NULL if lock is None else ffi.cast("lots_word *", lock._address))
     infos.sort(key=lambda info: info.ticket)
     found: list[Waiter] = []
     for info in infos:

@@ -120,5 +120,7 @@ size_t lots_for_each(const lots_word *word, lots_waiter_info *out, size_t capaci
 int64_t lots_revoke_after(int64_t ns);
 /* Wakes revoked since the process began. */
 uint64_t lots_revocations(void);
+/* Where the function table for other native code is: capi.h. */
+uintptr_t lots_capi_address(void);
 
 #endif

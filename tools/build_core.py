@@ -70,6 +70,11 @@ def core_sources() -> list[str]:
     return sorted(path.as_posix() for path in CSRC.glob("*.c") if path.name not in unwanted)
 
 
+def native_sources() -> list[str]:
+    """List the C files of the front in C."""
+    return [*sorted(path.as_posix() for path in (CSRC / "python").glob("*.c")), (CSRC / "modes.c").as_posix()]
+
+
 def flags() -> tuple[list[str], list[str]]:
     """Return the arguments for the compiler and for the linker."""
     compile_args = ["-std=gnu11", "-Wall", "-Wextra", "-O2", "-fvisibility=hidden"]
@@ -121,12 +126,13 @@ class BuildExt(build_ext):
         super().finalize_options()
         self.force = True  # the flavour is not in any time stamp, and the core compiles in seconds
         for extension in self.extensions or []:
-            if extension.name == "aiolots._core":
-                extension.sources = core_sources()
-                extension.depends = sorted(path.as_posix() for path in CSRC.rglob("*.h"))
-                extension.include_dirs = [CSRC.as_posix()]
-                extension.define_macros = macros()
-                extension.extra_compile_args, extension.extra_link_args = flags()
+            # The native front has no core of its own, only the table of modes: it reaches the core by its function table.
+            native = extension.name == "aiolots._native"
+            extension.sources = native_sources() if native else core_sources()
+            extension.depends = sorted(path.as_posix() for path in CSRC.rglob("*.h"))
+            extension.include_dirs = [CSRC.as_posix()]
+            extension.define_macros = macros()
+            extension.extra_compile_args, extension.extra_link_args = flags()
 
     def build_extension(self, ext: Extension) -> None:
         """Generate the glue where the object files go, then compile it with the core."""

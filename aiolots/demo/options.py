@@ -20,7 +20,7 @@ class DemoOptions:
     backends: int = 4
     loops: int = 2
     updaters: int = 2
-    write_timeout: float = 0.005
+    write_timeout: float = 0.01
     patience: int = 10
     hang_ups: float = 0.02
     uvloop: bool = False

@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from aiolots import RwLock
+from aiolots import RwLock, lowlevel
 from aiolots._word import decode
 from aiolots.demo.backends import backend_names, serve_backends
 from aiolots.demo.catalog import Catalog
@@ -106,6 +106,7 @@ class _Run:
         self._options = options
         self._loop_factory = loop_factory
         self._problems: list[str] = []
+        self._revoked_before = lowlevel.revocations()
         self._proxies: list[Proxy] = []
         self._updaters: list[Updater] = []
 
@@ -119,9 +120,7 @@ class _Run:
         with Store.open(path) as store:
             store.register_backends(urls.items())
             self._before = store.snapshot()
-        self._lock = RwLock(
-            Catalog(self._before.routes, version=self._before.version, keep_history=True), name="catalog"
-        )
+        self._lock = RwLock(Catalog(self._before.routes, version=self._before.version, keep_history=True), name="catalog")
         for number in range(options.loops):
             self._start_proxy(number, path, stack)
         display = stack.enter_context(display_for(json=options.json))
@@ -180,6 +179,7 @@ class _Run:
             longest_writer_wait=max(updater.longest_wait for updater in self._updaters),
             most_readers=max(counter.most_readers for counter in counters),
             longest_reader_wait=max(counter.longest_read_wait for counter in counters),
+            revoked_wakes=lowlevel.revocations() - self._revoked_before,
             lock_word=word,
             lock=str(decode(word)),
             problems=problems,

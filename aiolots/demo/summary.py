@@ -32,6 +32,7 @@ class Summary:
     longest_writer_wait: float
     most_readers: int
     longest_reader_wait: float
+    revoked_wakes: int
     lock_word: int
     lock: str
     problems: list[str]
@@ -69,6 +70,7 @@ class Summary:
                 "readers",
                 f"{self.most_readers} at once at most   longest reader wait {self.longest_reader_wait * ms:.1f} ms",
             ),
+            ("revoked wakes", f"{self.revoked_wakes}   (a loop that was too busy to take one up lost its turn)"),
             ("lock word", f"{self.lock_word:#x}   {self.lock}"),
         ]
         lines = [head, *(f"  {name:<16} {text}" for name, text in rows)]

@@ -58,7 +58,7 @@ class Tail:
     """How to tail: seconds between looks at the file, seconds to ask for the lock, timeouts until that grows."""
 
     poll: float = 0.01
-    write_timeout: float = 0.005
+    write_timeout: float = 0.01
     patience: int = 10
 
 

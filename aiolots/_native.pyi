@@ -1,0 +1,16 @@
+from typing import Any
+
+class RwLockBase:
+    def __init__(self, value: Any = None, *, name: str | None = None) -> None: ...
+
+class MutexBase:
+    def __init__(self, value: Any = None, *, name: str | None = None) -> None: ...
+
+class ReadRequest:
+    _lock: Any
+    _holder: tuple[int, int, bool] | None
+
+class WriteRequest: ...
+class MutexRequest: ...
+
+def drain(port: Any, rung: bool, /) -> None: ...

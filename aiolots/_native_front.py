@@ -1,0 +1,54 @@
+"""The front as C types, with what only Python can add. Its counterpart in Python is _pure.py and _pure_locks.py."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any, Generic, TypeVar
+
+from aiolots import _guards, _loops, _native
+from aiolots._pure import Request  # the documented type of requests; the C types are registered with it
+from aiolots._waiters import Holder
+from aiolots._word import ONE_READER
+
+T = TypeVar("T")
+
+_KINDS = {
+    _native.ReadRequest: (_guards.ReadGuard, _guards.AsyncReadGuard),
+    _native.WriteRequest: (_guards.WriteGuard, _guards.AsyncWriteGuard),
+    _native.MutexRequest: (_guards.MutexGuard, _guards.AsyncMutexGuard),
+}
+for _native_kind, _documented_kinds in _KINDS.items():
+    for _documented_kind in _documented_kinds:
+        _documented_kind.register(_native_kind)
+    Request.register(_native_kind)
+_loops.use_drain(_native.drain)
+
+
+class _Holders:
+    """Who holds: the lock itself knows an exclusive holder; readers are looked for among the living guards."""
+
+    __slots__ = ()
+
+    def _holder_list(self: Any) -> list[Holder]:
+        noted = [self._exclusive_holder] if self._exclusive_holder is not None else []
+        if not noted and self.word >= ONE_READER:
+            requests = (found for found in gc.get_objects() if type(found) is _native.ReadRequest and found._lock is self)
+            noted = [holder for holder in (found._holder for found in requests) if holder is not None]
+        return [Holder(mode, thread, is_task) for mode, thread, is_task in noted]
+
+
+class RwLockFront(_Holders, _native.RwLockBase, Generic[T]):
+    """The hot half of RwLock."""
+
+    __slots__ = ()
+
+
+class MutexFront(_Holders, _native.MutexBase, Generic[T]):
+    """The hot half of Mutex."""
+
+    __slots__ = ()
+
+
+LockBase = RwLockFront[Any] | MutexFront[Any]
+
+__all__ = ["LockBase", "MutexFront", "Request", "RwLockFront"]

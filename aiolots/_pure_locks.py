@@ -1,0 +1,209 @@
+"""The locks of the front in Python: everything that is called often. `aiolots._native` has the same as C types."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from aiolots import _loops, _seconds, _wait
+from aiolots._guards import AsyncMutexGuard, AsyncReadGuard, AsyncWriteGuard, MutexGuard, ReadGuard, WriteGuard
+from aiolots._lib import HELD, MUTEX, NULL, READ, READ_RECURSIVE, READY, WRITE, ffi, lib
+from aiolots._pure import MutexRequest, PureLock, ReadRequest, Request, WriteRequest
+from aiolots._waiters import Holder
+from aiolots._word import WRITER
+
+T = TypeVar("T")
+
+
+class RwLockFront(PureLock[T], Generic[T]):
+    """The hot half of RwLock."""
+
+    __slots__ = ()
+
+    def read(self, timeout: float | None = None) -> Request[ReadGuard[T], AsyncReadGuard[T]]:
+        """Request a share: `with lock.read() as guard:` in a thread, `async with lock.read() as guard:` in a task.
+
+        Waits while a writer is in, or waits to get in: so asking again while holding a share can deadlock with a writer;
+        see read_recursive. Blocks in a thread, suspends in a task (free, it does neither). With a timeout in seconds it
+        raises LockTimeout when that runs out. Cancellation and Ctrl-C leave no trace. ValueError for a negative timeout.
+        """
+        limit = None if timeout is None else ("seconds", _seconds.checked(timeout))
+        return ReadRequest(self, READ, limit, raises=True)
+
+    def read_recursive(self, timeout: float | None = None) -> Request[ReadGuard[T], AsyncReadGuard[T]]:
+        """Request a share that also enters while a writer waits, if readers are in: safe for who holds a share already.
+
+        Otherwise the same as read(). Used for first shares it lets readers starve writers.
+        """
+        limit = None if timeout is None else ("seconds", _seconds.checked(timeout))
+        return ReadRequest(self, READ_RECURSIVE, limit, raises=True)
+
+    def write(self, timeout: float | None = None) -> Request[WriteGuard[T], AsyncWriteGuard[T]]:
+        """Request the lock for oneself alone: `with lock.write() as guard:`, in a task `async with lock.write() as guard:`.
+
+        Waits for the readers that are in; new ones queue behind it meanwhile. Blocks in a thread, suspends in a task (free,
+        it does neither). With a timeout in seconds it raises LockTimeout when that runs out. Cancelled, timed out or
+        interrupted, it lets the readers that queued behind it in at once. ValueError for a negative timeout.
+        """
+        limit = None if timeout is None else ("seconds", _seconds.checked(timeout))
+        return WriteRequest(self, WRITE, limit, raises=True)
+
+    def try_read(self) -> ReadGuard[T] | None:
+        """Take a share now; None if that would mean to wait. Never waits; the guard has the thread's colour."""
+        guard = ReadRequest(self, READ, None, raises=False)
+        return guard if guard._try() else None
+
+    def try_read_recursive(self) -> ReadGuard[T] | None:
+        """Take a share now, past a waiting writer if readers are in; None if that would mean to wait. Never waits."""
+        guard = ReadRequest(self, READ_RECURSIVE, None, raises=False)
+        return guard if guard._try() else None
+
+    def try_write(self) -> WriteGuard[T] | None:
+        """Take the lock for oneself alone now; None if it would have to wait. Never waits; the thread's colour."""
+        guard = WriteRequest(self, WRITE, None, raises=False)
+        return guard if guard._try() else None
+
+    def try_read_for(self, seconds: float) -> Request[ReadGuard[T] | None, AsyncReadGuard[T] | None]:
+        """Request a share, waiting up to `seconds` (0: try once; inf: for ever).
+
+        Entered or acquired it gives the guard, or None when the time ran out: then nothing is held and nobody is queued.
+        Blocks in a thread, suspends in a task; cancellation and Ctrl-C as in read(). ValueError if negative or NaN,
+        TypeError if no number.
+        """
+        return ReadRequest(self, READ, ("seconds", _seconds.checked(seconds)), raises=False)
+
+    def try_read_until(self, moment: float) -> Request[ReadGuard[T] | None, AsyncReadGuard[T] | None]:
+        """The same as try_read_for, until a moment of time.monotonic(), in seconds. A moment in the past tries once."""
+        return ReadRequest(self, READ, ("moment", _seconds.checked_moment(moment)), raises=False)
+
+    def try_read_recursive_for(self, seconds: float) -> Request[ReadGuard[T] | None, AsyncReadGuard[T] | None]:
+        """Request a share that may pass a waiting writer, waiting up to `seconds` (0: try once; inf: for ever).
+
+        Entered or acquired it gives the guard, or None when the time ran out: then nothing is held and nobody is queued.
+        Blocks in a thread, suspends in a task; cancellation and Ctrl-C as in read_recursive(). ValueError if negative or NaN,
+        TypeError if no number.
+        """
+        return ReadRequest(self, READ_RECURSIVE, ("seconds", _seconds.checked(seconds)), raises=False)
+
+    def try_read_recursive_until(self, moment: float) -> Request[ReadGuard[T] | None, AsyncReadGuard[T] | None]:
+        """try_read_recursive_for until a moment of time.monotonic(), in seconds. A moment in the past tries once."""
+        return ReadRequest(self, READ_RECURSIVE, ("moment", _seconds.checked_moment(moment)), raises=False)
+
+    def try_write_for(self, seconds: float) -> Request[WriteGuard[T] | None, AsyncWriteGuard[T] | None]:
+        """Request the lock for oneself alone, waiting up to `seconds` (0: try once; inf: for ever).
+
+        Entered or acquired it gives the guard, or None when the time ran out: then nothing is held and nobody is queued.
+        Blocks in a thread, suspends in a task; cancellation and Ctrl-C as in write(). ValueError if negative or NaN,
+        TypeError if no number.
+        """
+        return WriteRequest(self, WRITE, ("seconds", _seconds.checked(seconds)), raises=False)
+
+    def try_write_until(self, moment: float) -> Request[WriteGuard[T] | None, AsyncWriteGuard[T] | None]:
+        """The same as try_write_for, until a moment of time.monotonic(), in seconds. A moment in the past tries once."""
+        return WriteRequest(self, WRITE, ("moment", _seconds.checked_moment(moment)), raises=False)
+
+
+class MutexFront(PureLock[T], Generic[T]):
+    """The hot half of Mutex."""
+
+    __slots__ = ()
+
+    def lock(self, timeout: float | None = None) -> Request[MutexGuard[T], AsyncMutexGuard[T]]:
+        """Request the mutex: `with mutex.lock() as guard:` in a thread, `async with mutex.lock() as guard:` in a task.
+
+        Blocks in a thread, suspends in a task (free, it does neither). With a timeout in seconds it raises LockTimeout when
+        that runs out. Cancellation and Ctrl-C leave no trace. ValueError for a negative timeout.
+        """
+        limit = None if timeout is None else ("seconds", _seconds.checked(timeout))
+        return MutexRequest(self, MUTEX, limit, raises=True)
+
+    def try_lock(self) -> MutexGuard[T] | None:
+        """Take the mutex now; None if that would mean to wait. Never waits; the guard has the thread's colour."""
+        guard = MutexRequest(self, MUTEX, None, raises=False)
+        return guard if guard._try() else None
+
+    def try_lock_for(self, seconds: float) -> Request[MutexGuard[T] | None, AsyncMutexGuard[T] | None]:
+        """Request the mutex, waiting up to `seconds` (0: try once; inf: for ever).
+
+        Entered or acquired it gives the guard, or None when the time ran out: then nothing is held and nobody is queued.
+        Blocks in a thread, suspends in a task; cancellation and Ctrl-C as in lock(). ValueError if negative or NaN,
+        TypeError if no number.
+        """
+        return MutexRequest(self, MUTEX, ("seconds", _seconds.checked(seconds)), raises=False)
+
+    def try_lock_until(self, moment: float) -> Request[MutexGuard[T] | None, AsyncMutexGuard[T] | None]:
+        """The same as try_lock_for, until a moment of time.monotonic(), in seconds. A moment in the past tries once."""
+        return MutexRequest(self, MUTEX, ("moment", _seconds.checked_moment(moment)), raises=False)
+
+    # --- as threading.Lock and asyncio.Lock ---
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Acquire from a thread, as threading.Lock.acquire: without a guard, to be released by release().
+
+        Blocks up to `timeout` seconds (-1: for ever), or not at all with `blocking=False`. Returns whether it is held now.
+        ValueError and OverflowError as threading.Lock has them; DeadlockError if the wait could never end; interrupted by
+        signal handlers that raise.
+        """
+        if not blocking and timeout != -1:
+            raise ValueError("can't specify a timeout for a non-blocking call")
+        if timeout != -1 and timeout < 0:
+            raise ValueError("timeout value must be a non-negative number")
+        if timeout > threading.TIMEOUT_MAX:
+            raise OverflowError("timeout value is too large")
+        op = self._new_op()
+        try:
+            if lib.lots_op_try(op) != READY and not _wait.block(
+                self, op, MUTEX, (None if timeout == -1 else _seconds.checked(timeout)) if blocking else 0
+            ):
+                return False
+            self._holders[0] = Holder(MUTEX, threading.get_ident(), is_task=False)
+        except BaseException:
+            self._give_up(op)
+            raise
+        return True
+
+    def release(self) -> None:
+        """Release what acquire(), `with mutex:` or `async with mutex:` took. Any thread or task may. Never waits.
+
+        RuntimeError if the mutex is not locked.
+        """
+        self._holders.pop(0, None)
+        if not _wait.release_word(self._word, MUTEX):
+            raise RuntimeError(f"release of {self!r}, which nobody holds")
+
+    def locked(self) -> bool:
+        """Return whether anybody holds the mutex. Never waits."""
+        return self.word & WRITER != 0
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.release()
+
+    async def __aenter__(self) -> None:
+        op = self._new_op()
+        try:
+            _loops.needs_a_loop()
+            if lib.lots_op_try(op) != READY:
+                await _wait.Suspended(self, op)
+            self._holders[0] = Holder(MUTEX, threading.get_ident(), is_task=True)
+        except BaseException:
+            self._give_up(op)
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _new_op(self) -> Any:
+        op = ffi.new("lots_op *")
+        lib.lots_op_init(op, self._word, MUTEX, NULL, 0, 0)
+        return op
+
+    def _give_up(self, op: Any) -> None:
+        if lib.lots_op_state(op) == HELD:  # a signal handler raised right after the acquire
+            self._holders.pop(0, None)
+            _wait.release(op, self._word, fair=False)

@@ -1,0 +1,72 @@
+"""What a lock says when it refuses: one wording for both fronts."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from aiolots._errors import LockTimeout
+from aiolots._waiters import MODE_NAMES
+
+if TYPE_CHECKING:
+    from aiolots._front import LockBase
+
+
+def timed_out(lock: LockBase[Any], mode: int, waited: float) -> NoReturn:
+    """The raising form ran out of time."""
+    word = lock.word
+    raise LockTimeout(
+        f"{lock!r}: no {MODE_NAMES[mode]} within {waited:.3g} s (word {word:#x})",
+        lock_name=lock.name,
+        mode=MODE_NAMES[mode],
+        waited=waited,
+        word=word,
+    )
+
+
+def used_before(lock: LockBase[Any]) -> NoReturn:
+    """A request is for one acquire."""
+    raise RuntimeError(f"this request of {lock!r} was entered, awaited or acquired before: ask the lock for a new one")
+
+
+def not_held(lock: LockBase[Any], was_released: bool) -> NoReturn:
+    """A guard that holds nothing was to be released."""
+    raise RuntimeError(f"this guard of {lock!r} {'was released before' if was_released else 'is not held'}")
+
+
+def value_of_released(lock: LockBase[Any]) -> NoReturn:
+    """The value is the lock's, and the lock is not held."""
+    raise RuntimeError(f"this guard of {lock!r} is not held: its value is not to be touched now")
+
+
+def pending_truth() -> NoReturn:
+    """A pending request is neither true nor false."""
+    raise TypeError(
+        "this request was not acquired yet, so it is neither true nor false: "
+        "write `with request as guard:`, request.acquire(), or `await request`"
+    )
+
+
+def loop_closed() -> NoReturn:
+    """The loop was closed under a task that waits."""
+    raise RuntimeError("the event loop was closed while this task waited for a lock")
+
+
+def dropped(lock: LockBase[Any], mode: int, held: bool, site: Any, source: object) -> None:
+    """A request was collected, pending or held. Its lock is released by now."""
+    what = "was dropped while it held the lock, which is released now" if held else "was never entered, awaited or acquired"
+    warnings.warn(
+        f"a {MODE_NAMES[mode]} request of {lock!r}, made at {place(site)}, {what}",
+        ResourceWarning if held else RuntimeWarning,
+        stacklevel=2,
+        source=source,
+    )
+
+
+def place(site: Any) -> str:
+    """Turn (code, instruction) into file, line and function."""
+    if site is None:
+        return "a place that is not known"
+    code, instruction = site
+    line = next((at for begin, end, at in code.co_lines() if begin <= instruction < end), None)
+    return f"{code.co_filename}:{code.co_firstlineno if line is None else line} in {code.co_qualname}"

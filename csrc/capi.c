@@ -1,0 +1,19 @@
+/* The core's function table. See capi.h. */
+#include "capi.h"
+
+static const lots_capi table = {
+    .version = LOTS_CAPI_VERSION,
+    .size = sizeof(lots_capi),
+    .word_load = lots_word_load,
+    .try_ = lots_try,
+    .release = lots_release,
+    .op_init = lots_op_init,
+    .op_poll = lots_op_poll,
+    .op_wait = lots_op_wait,
+    .op_cancel = lots_op_cancel,
+    .op_release = lots_op_release,
+    .op_state = lots_op_state,
+    .mailbox_drain = lots_mailbox_drain,
+};
+
+uintptr_t lots_capi_address(void) { return (uintptr_t)&table; }

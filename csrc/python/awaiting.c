@@ -1,0 +1,406 @@
+/* What a task awaits when the lock is not free: an iterator around one op of the core.
+ *
+ *   stage     send() does                                            ends by
+ *   NEW       finds loop and port, makes a future known to the
+ *             port, polls: acquired, or the future is awaited         ENDED, WAITING
+ *   WAITING   the future was resolved: by a wake, poll again;          ENDED, WAITING
+ *             by the timer, cancel BY_TIMEOUT
+ *             throw(), close(), collected: the one cancel              ENDED
+ *
+ * The future is in the port's table before the core may know of the waiter: a finalizer that releases a lock could run at any
+ * allocation, and its wake must find the future. A wake names the waiter by a cookie, never by address: a task that was
+ * collected meanwhile is simply not found. */
+#include "native.h"
+
+#include "clock.h"
+
+#define NEW 0
+#define WAITING 1
+#define ENDED 2
+
+#define AT_ONCE 64
+
+typedef struct {
+    PyObject_HEAD
+    Lock *lock;
+    PyObject *request; /* NULL: `async with mutex`, which gives None */
+    PyObject *loop, *port, *cookie, *steps, *timer; /* steps: the future's iterator */
+    double limit, seconds;
+    int64_t deadline;
+    uint8_t mode, limit_kind, stage;
+    lots_op op;
+} Awaiting;
+
+static lots_a64 cookies = {(uint64_t)1 << 62}; /* away from those of aiolots._loops */
+
+PyObject *await_slowly(Lock *lock, unsigned mode, int limit_kind, double limit, PyObject *request)
+{
+    Awaiting *a = PyObject_GC_New(Awaiting, &AwaitingType);
+    if (!a)
+        return NULL;
+    a->lock = (Lock *)Py_NewRef((PyObject *)lock);
+    a->request = Py_XNewRef(request);
+    a->loop = a->port = a->cookie = a->steps = a->timer = NULL;
+    a->mode = (uint8_t)mode;
+    a->limit_kind = (uint8_t)limit_kind;
+    a->limit = limit;
+    a->stage = NEW;
+    PyObject_GC_Track(a);
+    return (PyObject *)a;
+}
+
+void drain_port(PyObject *port, int rung)
+{
+    uint64_t woken[AT_ONCE];
+    size_t n;
+    PyObject *type, *value, *traceback, *waiting;
+    lots_mailbox *mailbox;
+    PyErr_Fetch(&type, &value, &traceback);
+    mailbox = mailbox_of(port);
+    waiting = PyObject_GetAttr(port, names.s_waiting);
+    do {
+        n = mailbox && waiting ? core->mailbox_drain(mailbox, woken, AT_ONCE, rung) : 0;
+        for (size_t i = 0; i < n; i++) {
+            PyObject *cookie = PyLong_FromUnsignedLongLong(woken[i]);
+            PyObject *future = cookie ? PyDict_GetItemWithError(waiting, cookie) : NULL; /* the loop's own thread alone removes */
+            PyObject *none = NULL;
+            if (future) {
+                Py_INCREF(future);
+                none = PyObject_CallMethodOneArg(future, names.s_set_result, Py_True);
+                Py_DECREF(future);
+            }
+            Py_XDECREF(none);
+            Py_XDECREF(cookie);
+            PyErr_Clear(); /* a future that is done already: it was cancelled, or its time is up */
+        }
+    } while (n == AT_ONCE);
+    Py_XDECREF(waiting);
+    PyErr_Restore(type, value, traceback);
+}
+
+static void stop_waiting(Awaiting *a)
+{
+    PyObject *none;
+    Py_CLEAR(a->steps);
+    if (a->timer) {
+        none = PyObject_CallMethodNoArgs(a->timer, names.s_cancel);
+        Py_XDECREF(none);
+        Py_CLEAR(a->timer);
+    }
+}
+
+static void forget(Awaiting *a)
+{
+    PyObject *waiting = a->port ? PyObject_GetAttr(a->port, names.s_waiting) : NULL;
+    if (waiting && a->cookie && PyDict_DelItem(waiting, a->cookie))
+        PyErr_Clear();
+    Py_XDECREF(waiting);
+    Py_CLEAR(a->cookie);
+}
+
+/* The one cancel, for every early end but the timer's. An exception that is set stays set. */
+static void abandon(Awaiting *a)
+{
+    int was = a->stage;
+    PyObject *type, *value, *traceback, *port;
+    a->stage = ENDED;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (was == WAITING) {
+        int answer;
+        port = own_port();
+        answer = core->op_cancel(&a->op, LOTS_BY_CANCEL, mailbox_of(port));
+        if (answer == LOTS_MISUSE && core->op_state(&a->op) == LOTS_HELD)
+            answer = core->op_release(&a->op, 0, mailbox_of(port));
+        if (answer & LOTS_MAIL)
+            drain_port(port, 0);
+        Py_XDECREF(port);
+    }
+    stop_waiting(a);
+    forget(a);
+    if (a->request && was != ENDED)
+        request_awaited(a->request, -1, 0);
+    PyErr_Restore(type, value, traceback);
+}
+
+static PySendResult end(Awaiting *a, int acquired, PyObject **result)
+{
+    a->stage = ENDED;
+    stop_waiting(a);
+    forget(a);
+    if (a->request) {
+        *result = request_awaited(a->request, acquired, a->seconds);
+    } else {
+        lock_set_holder(a->lock, holder_of_this_thread(1));
+        *result = Py_NewRef(Py_None);
+    }
+    return *result ? PYGEN_RETURN : PYGEN_ERROR;
+}
+
+static PySendResult fail(Awaiting *a)
+{
+    abandon(a);
+    return PYGEN_ERROR;
+}
+
+/* A future that the next wake will find. */
+static PyObject *expect(Awaiting *a)
+{
+    PyObject *future = PyObject_CallMethodNoArgs(a->loop, names.s_create_future), *waiting;
+    int failed;
+    if (!future)
+        return NULL;
+    waiting = PyObject_GetAttr(a->port, names.s_waiting);
+    failed = !waiting || PyDict_SetItem(waiting, a->cookie, future);
+    Py_XDECREF(waiting);
+    if (failed)
+        Py_CLEAR(future);
+    return future;
+}
+
+static int start_timer(Awaiting *a, PyObject *future)
+{
+    PyObject *delay;
+    if (a->seconds < 0)
+        return 0;
+    delay = PyFloat_FromDouble((double)(a->deadline - clock_now()) / 1e9);
+    if (delay)
+        a->timer = PyObject_CallMethodObjArgs(a->loop, names.s_call_later, delay, names.time_is_up, future, NULL);
+    Py_XDECREF(delay);
+    return a->timer ? 0 : -1;
+}
+
+/* Poll, with a future made beforehand; acquired, or on to wait for the future. 1: wait; else *answer is the end of it. */
+static int poll(Awaiting *a, PyObject **result, PySendResult *answer)
+{
+    PyObject *future = expect(a);
+    int polled;
+    if (!future) {
+        *answer = fail(a);
+        return 0;
+    }
+    a->stage = WAITING;
+    polled = core->op_poll(&a->op);
+    if (polled == LOTS_PARKED) {
+        a->steps = PyObject_CallMethodNoArgs(future, names.s___await__);
+        if (!a->steps || start_timer(a, future))
+            polled = -1;
+    }
+    Py_DECREF(future);
+    if (polled == LOTS_PARKED)
+        return 1;
+    if (polled == LOTS_READY) {
+        *answer = end(a, 1, result);
+        return 0;
+    }
+    if (polled != -1)
+        Py_XDECREF(PyObject_CallNoArgs(names.loop_closed));
+    *answer = fail(a);
+    return 0;
+}
+
+static int begin(Awaiting *a)
+{
+    PyObject *task;
+    lots_mailbox *mailbox;
+    uint64_t cookie;
+    a->loop = running_loop();
+    if (!a->loop) {
+        Py_XDECREF(PyObject_CallNoArgs(names.needs_a_loop));
+        return -1;
+    }
+    a->port = port_of(a->loop);
+    if (!a->port || !(mailbox = mailbox_of(a->port)) || note_contention(a->lock))
+        return -1;
+    cookie = a64_fetch_add(&cookies, 1, RELAXED); /* no lock word: a number for each */
+    a->cookie = PyLong_FromUnsignedLongLong(cookie);
+    task = PyObject_CallNoArgs(names.current_task);
+    if (!a->cookie || !task) {
+        Py_XDECREF(task);
+        return -1;
+    }
+    a->deadline = clock_now() + (int64_t)((a->seconds < 0 ? 0 : a->seconds) * 1e9);
+    core->op_init(&a->op, &a->lock->word, a->mode, mailbox, cookie, (uint64_t)(uintptr_t)task);
+    Py_DECREF(task);
+    return 0;
+}
+
+/* The future's iterator has moved: go on with what it says. */
+static PySendResult went(Awaiting *a, PySendResult answer, PyObject *value, PyObject **result)
+{
+    while (answer == PYGEN_RETURN) {
+        int in_time = PyObject_IsTrue(value), cancelled;
+        Py_DECREF(value);
+        stop_waiting(a);
+        if (in_time < 0)
+            return fail(a);
+        if (!in_time) {
+            PyObject *port = a->port;
+            cancelled = core->op_cancel(&a->op, LOTS_BY_TIMEOUT, mailbox_of(port));
+            if (cancelled & LOTS_MAIL)
+                drain_port(port, 0);
+            return end(a, (cancelled & ~LOTS_MAIL) == LOTS_READY, result);
+        }
+        if (!poll(a, result, &answer))
+            return answer;
+        answer = PyIter_Send(a->steps, Py_None, &value);
+    }
+    if (answer == PYGEN_ERROR)
+        return fail(a);
+    *result = value;
+    return answer;
+}
+
+static PySendResult awaiting_send(PyObject *self, PyObject *value, PyObject **result)
+{
+    Awaiting *a = (Awaiting *)self;
+    PySendResult answer;
+    PyObject *moved = NULL;
+    *result = NULL;
+    if (a->stage == ENDED) {
+        used_before(a->lock);
+        return PYGEN_ERROR;
+    }
+    if (a->stage == NEW) {
+        a->seconds = limit_left(a->limit_kind, a->limit);
+        if (a->seconds == 0)
+            return end(a, 0, result);
+        if (begin(a))
+            return fail(a);
+        if (!poll(a, result, &answer))
+            return answer;
+        value = Py_None;
+    }
+    answer = PyIter_Send(a->steps, value, &moved);
+    return went(a, answer, moved, result);
+}
+
+static PyObject *as_iterator(PySendResult answer, PyObject *result)
+{
+    PyObject *stop;
+    if (answer != PYGEN_RETURN)
+        return answer == PYGEN_NEXT ? result : NULL;
+    stop = PyObject_CallOneArg(PyExc_StopIteration, result);
+    Py_DECREF(result);
+    if (stop) {
+        PyErr_SetObject(PyExc_StopIteration, stop);
+        Py_DECREF(stop);
+    }
+    return NULL;
+}
+
+static PyObject *awaiting_send_method(PyObject *self, PyObject *value)
+{
+    PyObject *result;
+    PySendResult answer = awaiting_send(self, value, &result);
+    return as_iterator(answer, result);
+}
+
+static PyObject *awaiting_next(PyObject *self) { return awaiting_send_method(self, Py_None); }
+
+static PyObject *awaiting_throw(PyObject *self, PyObject *arguments)
+{
+    Awaiting *a = (Awaiting *)self;
+    PyObject *method, *moved = NULL, *result = NULL;
+    PySendResult answer;
+    if (a->stage != WAITING) {
+        PyObject *kind = NULL, *value = NULL, *traceback = NULL;
+        if (!PyArg_ParseTuple(arguments, "O|OO", &kind, &value, &traceback))
+            return NULL;
+        if (PyExceptionInstance_Check(kind))
+            PyErr_SetObject((PyObject *)Py_TYPE(kind), kind);
+        else
+            PyErr_SetObject(kind, value ? value : Py_None);
+        abandon(a);
+        return NULL;
+    }
+    method = PyObject_GetAttr(a->steps, names.s_throw);
+    if (method)
+        moved = PyObject_Call(method, arguments, NULL);
+    Py_XDECREF(method);
+    if (moved)
+        return moved; /* the future asks to wait on */
+    answer = PYGEN_ERROR;
+    if (PyErr_ExceptionMatches(PyExc_StopIteration)) {
+        PyObject *type, *value, *traceback;
+        PyErr_Fetch(&type, &value, &traceback);
+        PyErr_NormalizeException(&type, &value, &traceback);
+        moved = PyObject_GetAttrString(value, "value");
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(traceback);
+        answer = moved ? PYGEN_RETURN : PYGEN_ERROR;
+    }
+    answer = went(a, answer, moved, &result);
+    return as_iterator(answer, result);
+}
+
+static PyObject *awaiting_close(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    abandon((Awaiting *)self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *awaiting_await(PyObject *self) { return Py_NewRef(self); }
+
+static int awaiting_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Awaiting *a = (Awaiting *)self;
+    Py_VISIT(a->lock);
+    Py_VISIT(a->request);
+    Py_VISIT(a->loop);
+    Py_VISIT(a->port);
+    Py_VISIT(a->steps);
+    Py_VISIT(a->timer);
+    return 0;
+}
+
+static void awaiting_finalize(PyObject *self)
+{
+    if (((Awaiting *)self)->stage == WAITING)
+        abandon((Awaiting *)self);
+}
+
+static int awaiting_clear(PyObject *self)
+{
+    Awaiting *a = (Awaiting *)self;
+    Py_CLEAR(a->loop);
+    Py_CLEAR(a->steps);
+    Py_CLEAR(a->timer);
+    return 0;
+}
+
+static void awaiting_dealloc(PyObject *self)
+{
+    Awaiting *a = (Awaiting *)self;
+    if (PyObject_CallFinalizerFromDealloc(self) < 0)
+        return;
+    PyObject_GC_UnTrack(self);
+    awaiting_clear(self);
+    Py_XDECREF(a->cookie);
+    Py_XDECREF(a->port); /* last but the lock: the mailbox was the op's */
+    Py_XDECREF(a->request);
+    Py_XDECREF((PyObject *)a->lock);
+    PyObject_GC_Del(self);
+}
+
+static PyAsyncMethods awaiting_async = {.am_await = awaiting_await, .am_send = awaiting_send};
+
+static PyMethodDef awaiting_methods[] = {
+    {"send", awaiting_send_method, METH_O, NULL},
+    {"throw", awaiting_throw, METH_VARARGS, NULL},
+    {"close", awaiting_close, METH_NOARGS, NULL},
+    {0},
+};
+
+PyTypeObject AwaitingType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "aiolots._native.Awaiting",
+    .tp_basicsize = sizeof(Awaiting),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_dealloc = awaiting_dealloc,
+    .tp_finalize = awaiting_finalize,
+    .tp_traverse = awaiting_traverse,
+    .tp_clear = awaiting_clear,
+    .tp_as_async = &awaiting_async,
+    .tp_iternext = awaiting_next,
+    .tp_methods = awaiting_methods,
+};

@@ -1,0 +1,100 @@
+/* The module aiolots._native. */
+#include "native.h"
+
+const lots_capi *core;
+Names names;
+
+/* --- the awaitable that is done, with None: what __aexit__ of an uncontended release gives -------------------------------- */
+
+static PyObject *ready_await(PyObject *self) { return Py_NewRef(self); }
+
+static PySendResult ready_send(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(value), PyObject **result)
+{
+    *result = Py_NewRef(Py_None);
+    return PYGEN_RETURN;
+}
+
+static PyObject *ready_next(PyObject *Py_UNUSED(self)) { return NULL; /* StopIteration without a value: None */ }
+
+static PyAsyncMethods ready_async = {.am_await = ready_await, .am_send = ready_send};
+
+PyTypeObject ReadyType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "aiolots._native.Ready",
+    .tp_basicsize = sizeof(PyObject),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_as_async = &ready_async,
+    .tp_iternext = ready_next,
+};
+
+/* --- import ---------------------------------------------------------------------------------------------------------- */
+
+static PyObject *native_drain(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t count)
+{
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "drain(port, rung)");
+        return NULL;
+    }
+    drain_port(arguments[0], arguments[1] == Py_True);
+    Py_RETURN_NONE;
+}
+
+static PyObject *attribute_of(const char *module, const char *name)
+{
+    PyObject *imported = PyImport_ImportModule(module);
+    PyObject *value = imported ? PyObject_GetAttrString(imported, name) : NULL;
+    Py_XDECREF(imported);
+    return value;
+}
+
+static int look_up_names(void)
+{
+#define X(module, name)                                                                                              \
+    if (!names.name && !(names.name = attribute_of(#module, #name)))                                                  \
+        return -1;
+    NATIVE_CALLABLES(X)
+#undef X
+#define X(name)                                                                                                      \
+    if (!names.s_##name && !(names.s_##name = PyUnicode_InternFromString(#name)))                                     \
+        return -1;
+    NATIVE_STRINGS(X)
+#undef X
+    return 0;
+}
+
+static int native_exec(PyObject *module)
+{
+    PyTypeObject *const types[] = {&RwLockBaseType, &MutexBaseType, &ReadRequestType, &WriteRequestType, &MutexRequestType,
+                                   &ReadyType, &AwaitingType};
+    core = lots_import();
+    if (!core || look_up_names())
+        return -1;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (PyModule_AddType(module, types[i]))
+            return -1;
+    if (!names.ready && !(names.ready = PyObject_New(PyObject, &ReadyType)))
+        return -1;
+    return 0;
+}
+
+static PyMethodDef native_methods[] = {
+    {"drain", (PyCFunction)(void (*)(void))native_drain, METH_FASTCALL, "drain(port, rung): schedule the tasks that were woken."},
+    {0},
+};
+
+static PyModuleDef_Slot native_slots[] = {
+    {Py_mod_exec, native_exec},
+#ifdef Py_MOD_GIL_NOT_USED
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0},
+};
+
+static PyModuleDef native_module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "aiolots._native",
+    .m_doc = "The front as C types. Its surface is that of aiolots._pure.",
+    .m_methods = native_methods,
+    .m_slots = native_slots,
+};
+
+PyMODINIT_FUNC PyInit__native(void) { return PyModuleDef_Init(&native_module); }

@@ -1,0 +1,162 @@
+/* aiolots._native: the front as C types. The word is embedded in the lock, the request is the guard, the uncontended path is
+ * inlined; nothing else is here: what waits goes to the core through its function table, what is rare to Python.
+ *
+ *   native.h     the objects, and the inlined acquire and release of a word
+ *   lock.c       RwLockBase, MutexBase
+ *   request.c    ReadRequest, WriteRequest, MutexRequest
+ *   slow.c       the slow path: a thread sleeps on an op on its stack; release that has somebody to wake
+ *   awaiting.c   the slow path: what a task awaits; the drain of a mailbox
+ *   module.c     the module
+ *
+ * Who may touch what, with the GIL off: a word by atomics; a request's state by atomics (exactly one claim succeeds); its
+ * other fields are written before it is shared, or by whoever made the claim; a lock's value under the lock that it is, and
+ * in a critical section besides, so that a misuse is an error and no crash. Nothing global is written after import. */
+#ifndef LOTS_NATIVE_H
+#define LOTS_NATIVE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "capi.h"
+#include "lock_word.h"
+
+#include <stddef.h>
+
+typedef struct {
+    PyObject_HEAD
+    lots_word word;
+    PyObject *value;
+    PyObject *name;
+    PyObject *weakrefs;
+    lots_a64 holder; /* of the exclusive hold: thread ident | HOLDER_IS_TASK; 0: none. For DeadlockError, not for exclusion */
+} Lock;
+
+#define HOLDER_IS_TASK 2
+#define LOCK_WAS_NOTED 1 /* in the registry of contended locks; kept there when the holder changes */
+
+typedef struct {
+    PyObject_HEAD
+    Lock *lock;
+    PyObject *site;     /* the code object that asked, and where in it: for the warning when it is dropped */
+    int site_at;
+    lots_a32 state;     /* LOTS_PENDING, ACQUIRING, HELD, RELEASED, GONE */
+    uint8_t mode;
+    uint8_t limit_kind; /* LIMIT_... */
+    uint8_t raises;     /* LockTimeout instead of None */
+    uint8_t as_task;
+    double limit;
+    uint64_t holder;
+    PyObject *weakrefs;
+} Request;
+
+#define LIMIT_NONE 0
+#define LIMIT_SECONDS 1
+#define LIMIT_MOMENT 2
+
+/* Names and callables of Python, looked up once at import (module.c lists them). */
+#define NATIVE_CALLABLES(X)                                                                                          \
+    X(asyncio, _get_running_loop) X(asyncio, current_task) X(aiolots._loops, port) X(aiolots._loops, own_port)        \
+    X(aiolots._loops, time_is_up) X(aiolots._loops, needs_a_loop) X(aiolots._blocking, before_blocking)               \
+    X(aiolots._blocking, after_blocking) X(aiolots._waiters, note_contention) X(aiolots._refusals, timed_out)         \
+    X(aiolots._refusals, used_before) X(aiolots._refusals, not_held) X(aiolots._refusals, pending_truth)              \
+    X(aiolots._refusals, loop_closed) X(aiolots._refusals, dropped) X(aiolots._seconds, checked)                      \
+    X(aiolots._seconds, checked_moment)
+#define NATIVE_STRINGS(X)                                                                                            \
+    X(_aiolots_port) X(address) X(waiting) X(create_future) X(set_result) X(call_later) X(cancel) X(__await__)        \
+    X(throw) X(close) X(timeout)
+
+typedef struct {
+#define X(module, name) PyObject *name;
+    NATIVE_CALLABLES(X)
+#undef X
+#define X(name) PyObject *s_##name;
+    NATIVE_STRINGS(X)
+#undef X
+    PyObject *ready; /* the awaitable that is done, with None */
+} Names;
+
+extern const lots_capi *core;
+extern Names names;
+extern PyTypeObject RwLockBaseType, MutexBaseType, ReadRequestType, WriteRequestType, MutexRequestType, ReadyType, AwaitingType;
+
+static inline uint64_t holder_of_this_thread(int as_task)
+{
+    return ((uint64_t)PyThread_get_thread_ident() << 2) | (uint64_t)(as_task ? HOLDER_IS_TASK : 0);
+}
+
+static inline int mode_is_exclusive(unsigned mode) { return mode == LOTS_WRITE || mode == LOTS_MUTEX; }
+
+/* All of the lock in one CAS, or nothing: grab() of acquire.c, inlined for a front that has no op. */
+static inline int word_try(lots_word *word, unsigned mode)
+{
+    const lots_mode *m = &lots_modes[mode];
+    uint64_t seen = word_load(word);
+    while (word_may_enter(seen, m) && !(m->drains && word_has_readers(seen)))
+        /* ACQUIRE pairs with the RELEASE of whoever released the lock. */
+        if (a64_cas(word_atomic(word), &seen, word_entered(seen, m), ACQUIRE))
+            return 1;
+    return 0;
+}
+
+/* Release if nobody has to be woken. 0: the slow path must. */
+static inline int word_release_fast(lots_word *word, unsigned mode)
+{
+    uint64_t seen;
+    if (mode_is_exclusive(mode)) {
+        seen = WRITER;
+        /* RELEASE pairs with the ACQUIRE of the next to enter. */
+        return a64_cas(word_atomic(word), &seen, 0, RELEASE);
+    }
+    seen = word_load(word);
+    while (word_has_readers(seen) && !(seen & WRITER_PARKED))
+        /* RELEASE pairs with the ACQUIRE of the writer that comes next. */
+        if (a64_cas(word_atomic(word), &seen, word_reader_left(seen), RELEASE))
+            return 1;
+    return 0;
+}
+
+static inline uint32_t request_state(Request *r) { return a32_load(&r->state, ACQUIRE); /* pairs with request_becomes */ }
+
+static inline void request_becomes(Request *r, uint32_t state) { a32_store(&r->state, state, RELEASE); }
+
+/* Exactly one caller moves the state on. With the GIL nothing can come between the load and the store. */
+static inline int request_claims(Request *r, uint32_t from, uint32_t to)
+{
+#ifdef Py_GIL_DISABLED
+    return a32_cas(&r->state, &from, to, ACQ_REL);
+#else
+    if (a32_load(&r->state, RELAXED) != from)
+        return 0;
+    a32_store(&r->state, to, RELAXED);
+    return 1;
+#endif
+}
+
+static inline void lock_set_holder(Lock *l, uint64_t holder)
+{
+    /* RELAXED: a hint for diagnosis. Only the exclusive holder writes it, and a note that gets lost is made again. */
+    a64_store(&l->holder, (a64_load(&l->holder, RELAXED) & LOCK_WAS_NOTED) | holder, RELAXED);
+}
+
+/* slow.c */
+int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_out); /* 0, or -1 with an exception */
+int release_slow(Lock *lock, unsigned mode, int fair);   /* 0, or -1: nobody holds so */
+PyObject *running_loop(void);                            /* new reference; NULL without an exception: none */
+PyObject *port_of(PyObject *loop);                       /* new reference; NULL with an exception */
+PyObject *own_port(void);                                /* new reference; NULL without an exception: none */
+lots_mailbox *mailbox_of(PyObject *port);                /* NULL for NULL */
+double limit_left(int kind, double limit);               /* seconds from now; negative: for ever */
+int note_contention(Lock *lock);
+
+/* awaiting.c */
+PyObject *await_slowly(Lock *lock, unsigned mode, int limit_kind, double limit, PyObject *request);
+void drain_port(PyObject *port, int rung);               /* raises nothing; an exception that is set stays set */
+
+/* request.c */
+PyObject *request_new(Lock *lock, unsigned mode, int limit_kind, double limit, int raises);
+PyObject *request_try(Lock *lock, unsigned mode);
+/* The end of a slow await. `how`: 1 acquired, 0 timed out, -1 by an exception. Returns what the await gives. */
+PyObject *request_awaited(PyObject *request, int how, double seconds);
+PyObject *used_before(Lock *lock); /* raises: NULL */
+
+#endif

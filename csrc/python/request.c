@@ -1,0 +1,391 @@
+/* Requests: one allocation asks for a lock, and is the guard once it has it.
+ *
+ *   state       by                                               to
+ *   PENDING     enter, acquire, await: exactly one claims it      ACQUIRING, or HELD at once
+ *   ACQUIRING   the one that claimed it                           HELD, GONE
+ *   HELD        release: exactly one claims it                    RELEASED
+ *   GONE        timed out, cancelled, refused
+ *
+ * The await of an uncontended acquire makes no coroutine and no other object: the request is its own iterator, which ends
+ * with the request itself as the result. */
+#include "native.h"
+
+static PyTypeObject *const request_types[LOTS_MODES] = {
+    [LOTS_READ] = &ReadRequestType,
+    [LOTS_READ_RECURSIVE] = &ReadRequestType,
+    [LOTS_WRITE] = &WriteRequestType,
+    [LOTS_MUTEX] = &MutexRequestType,
+};
+
+/* Where in Python we are: remembered as (code, instruction), turned into a line only when somebody wants to know. */
+static void remember_site(Request *r)
+{
+    PyFrameObject *frame = PyEval_GetFrame();
+    r->site = NULL;
+    r->site_at = 0;
+    if (frame) {
+        r->site = (PyObject *)PyFrame_GetCode(frame);
+        r->site_at = PyFrame_GetLasti(frame);
+    }
+}
+
+PyObject *request_new(Lock *lock, unsigned mode, int limit_kind, double limit, int raises)
+{
+    Request *r = PyObject_GC_New(Request, request_types[mode]);
+    if (!r)
+        return NULL;
+    r->lock = (Lock *)Py_NewRef((PyObject *)lock);
+    r->mode = (uint8_t)mode;
+    r->limit_kind = (uint8_t)limit_kind;
+    r->limit = limit;
+    r->raises = (uint8_t)raises;
+    r->as_task = 0;
+    r->holder = 0;
+    r->weakrefs = NULL;
+    a32_store(&r->state, LOTS_PENDING, RELAXED); /* nobody else knows it yet */
+    remember_site(r);
+    PyObject_GC_Track(r);
+    return (PyObject *)r;
+}
+
+static void becomes_held(Request *r, int as_task)
+{
+    r->as_task = (uint8_t)as_task;
+    r->holder = holder_of_this_thread(as_task);
+    if (mode_is_exclusive(r->mode))
+        lock_set_holder(r->lock, r->holder);
+    request_becomes(r, LOTS_HELD);
+}
+
+PyObject *request_try(Lock *lock, unsigned mode)
+{
+    Request *r;
+    /* Made first: an acquire that cannot be given a guard would have to be undone. */
+    r = (Request *)request_new(lock, mode, LIMIT_NONE, 0, 0);
+    if (!r)
+        return NULL;
+    if (word_try(&lock->word, mode)) {
+        becomes_held(r, 0);
+        return (PyObject *)r;
+    }
+    request_becomes(r, LOTS_GONE);
+    Py_DECREF(r);
+    Py_RETURN_NONE;
+}
+
+PyObject *used_before(Lock *lock) { return PyObject_CallOneArg(names.used_before, (PyObject *)lock); }
+
+/* The time is up: None, or LockTimeout. */
+static PyObject *timed_out(Request *r, double seconds)
+{
+    request_becomes(r, LOTS_GONE);
+    if (!r->raises)
+        Py_RETURN_NONE;
+    return PyObject_CallFunction(names.timed_out, "Oid", r->lock, (int)r->mode, seconds);
+}
+
+static PyObject *request_acquire(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    Request *r = (Request *)self;
+    int late;
+    if (!request_claims(r, LOTS_PENDING, LOTS_ACQUIRING))
+        return used_before(r->lock);
+    if (!word_try(&r->lock->word, r->mode)) {
+        double seconds = limit_left(r->limit_kind, r->limit);
+        if (block(r->lock, r->mode, r->limit_kind, r->limit, &late)) {
+            request_becomes(r, LOTS_GONE);
+            return NULL;
+        }
+        if (late)
+            return timed_out(r, seconds);
+    }
+    becomes_held(r, 0);
+    return Py_NewRef(self);
+}
+
+/* 0, or -1 with RuntimeError: somebody else released it, or nobody ever acquired it. */
+static int release_request(Request *r, int fair)
+{
+    unsigned mode = r->mode;
+    Lock *lock = r->lock;
+    if (!request_claims(r, LOTS_HELD, LOTS_RELEASED)) {
+        PyObject *none = PyObject_CallFunction(names.not_held, "Oi", lock, request_state(r) == LOTS_RELEASED);
+        Py_XDECREF(none);
+        return -1;
+    }
+    if (mode_is_exclusive(mode))
+        lock_set_holder(lock, 0);
+    if (!word_release_fast(&lock->word, mode) && release_slow(lock, mode, fair)) {
+        PyErr_Format(PyExc_RuntimeError, "%R was released behind its guard's back", lock);
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *request_release(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (release_request((Request *)self, 0))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *request_release_fair(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (release_request((Request *)self, 1))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* It may have been released inside; a timed-out one never was held. */
+static int leave(Request *r) { return request_state(r) == LOTS_HELD ? release_request(r, 0) : 0; }
+
+static PyObject *request_exit(PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
+{
+    if (leave((Request *)self))
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *request_aenter(PyObject *self, PyObject *Py_UNUSED(ignored)) { return Py_NewRef(self); }
+
+static PyObject *request_aexit(PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
+{
+    if (leave((Request *)self))
+        return NULL;
+    return Py_NewRef(names.ready);
+}
+
+/* await: acquired at once, the request is its own iterator and ends with itself. */
+static PyObject *request_await(PyObject *self)
+{
+    Request *r = (Request *)self;
+    if (!request_claims(r, LOTS_PENDING, LOTS_ACQUIRING))
+        return used_before(r->lock);
+    if (word_try(&r->lock->word, r->mode)) {
+        becomes_held(r, 1);
+        return Py_NewRef(self);
+    }
+    return await_slowly(r->lock, r->mode, r->limit_kind, r->limit, self);
+}
+
+PyObject *request_awaited(PyObject *self, int how, double seconds)
+{
+    Request *r = (Request *)self;
+    if (how > 0) {
+        becomes_held(r, 1);
+        return Py_NewRef(self);
+    }
+    if (!how)
+        return timed_out(r, seconds);
+    request_becomes(r, LOTS_GONE);
+    return NULL;
+}
+
+static PySendResult request_send(PyObject *self, PyObject *Py_UNUSED(value), PyObject **result)
+{
+    *result = Py_NewRef(self);
+    return PYGEN_RETURN;
+}
+
+static PyObject *request_next(PyObject *self)
+{
+    PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, self);
+    if (stop) {
+        PyErr_SetObject(PyExc_StopIteration, stop);
+        Py_DECREF(stop);
+    }
+    return NULL;
+}
+
+static int request_true(PyObject *self)
+{
+    uint32_t state = request_state((Request *)self);
+    if (state == LOTS_HELD)
+        return 1;
+    if (state == LOTS_RELEASED || state == LOTS_GONE)
+        return 0;
+    Py_XDECREF(PyObject_CallNoArgs(names.pending_truth));
+    return -1;
+}
+
+static PyObject *request_is_held(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    int held = request_true(self);
+    return held < 0 ? NULL : PyBool_FromLong(held);
+}
+
+static int require_held(Request *r)
+{
+    if (request_state(r) == LOTS_HELD)
+        return 0;
+    PyErr_Format(PyExc_RuntimeError, "this guard of %R is not held: its value is not to be touched now", r->lock);
+    return -1;
+}
+
+static PyObject *request_get_value(PyObject *self, void *Py_UNUSED(closure))
+{
+    Lock *lock = ((Request *)self)->lock;
+    PyObject *value;
+    if (require_held((Request *)self))
+        return NULL;
+#ifdef Py_GIL_DISABLED
+    Py_BEGIN_CRITICAL_SECTION(lock);
+    value = Py_NewRef(lock->value);
+    Py_END_CRITICAL_SECTION();
+#else
+    value = Py_NewRef(lock->value);
+#endif
+    return value;
+}
+
+static int request_set_value(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    Lock *lock = ((Request *)self)->lock;
+    PyObject *old;
+    if (!value) {
+        PyErr_SetString(PyExc_AttributeError, "a lock's value cannot be deleted; assign None");
+        return -1;
+    }
+    if (require_held((Request *)self))
+        return -1;
+#ifdef Py_GIL_DISABLED
+    Py_BEGIN_CRITICAL_SECTION(lock);
+    old = lock->value;
+    lock->value = Py_NewRef(value);
+    Py_END_CRITICAL_SECTION();
+#else
+    old = lock->value;
+    lock->value = Py_NewRef(value);
+#endif
+    Py_DECREF(old);
+    return 0;
+}
+
+static PyObject *request_get_lock(PyObject *self, void *Py_UNUSED(closure)) { return Py_NewRef(((Request *)self)->lock); }
+
+/* (mode, thread ident, by a task) of a held one, or None; for diagnosis. */
+static PyObject *request_get_holder(PyObject *self, void *Py_UNUSED(closure))
+{
+    Request *r = (Request *)self;
+    if (request_state(r) != LOTS_HELD)
+        Py_RETURN_NONE;
+    return Py_BuildValue("iKO", (int)r->mode, (unsigned long long)(r->holder >> 2), r->as_task ? Py_True : Py_False);
+}
+
+static PyObject *request_get_site(PyObject *self, void *Py_UNUSED(closure))
+{
+    Request *r = (Request *)self;
+    return r->site ? Py_BuildValue("Oi", r->site, r->site_at) : Py_NewRef(Py_None);
+}
+
+static PyObject *request_repr(PyObject *self)
+{
+    Request *r = (Request *)self;
+    static const char *const words[] = {"pending", "waiting", "waiting", "waiting", "waiting", "held", "released", "not acquired"};
+    static const char *const modes[LOTS_MODES] = {"read", "read_recursive", "write", "lock"};
+    uint32_t state = request_state(r);
+    return PyUnicode_FromFormat("<aiolots %s %s %s of %R>", modes[r->mode], state == LOTS_HELD ? "guard" : "request",
+                                words[state], r->lock);
+}
+
+/* A request that is dropped pending warns; one that is dropped held releases its lock, and warns. */
+static void request_finalize(PyObject *self)
+{
+    Request *r = (Request *)self;
+    uint32_t state = request_state(r);
+    PyObject *kept, *done, *site;
+    if (state != LOTS_PENDING && state != LOTS_HELD)
+        return;
+#if PY_VERSION_HEX >= 0x030C0000
+    kept = PyErr_GetRaisedException();
+#else
+    PyObject *type, *traceback;
+    PyErr_Fetch(&type, &kept, &traceback);
+#endif
+    if (state == LOTS_HELD && release_request(r, 0))
+        PyErr_WriteUnraisable(self);
+    site = request_get_site(self, NULL);
+    done = site ? PyObject_CallFunction(names.dropped, "OiOOO", r->lock, (int)r->mode,
+                                        state == LOTS_HELD ? Py_True : Py_False, site, self) : NULL;
+    Py_XDECREF(site);
+    Py_XDECREF(done);
+    if (PyErr_Occurred())
+        PyErr_WriteUnraisable(self);
+#if PY_VERSION_HEX >= 0x030C0000
+    PyErr_SetRaisedException(kept);
+#else
+    PyErr_Restore(type, kept, traceback);
+#endif
+}
+
+static int request_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(((Request *)self)->lock);
+    return 0;
+}
+
+static void request_dealloc(PyObject *self)
+{
+    Request *r = (Request *)self;
+    uint32_t state = request_state(r);
+    if ((state == LOTS_PENDING || state == LOTS_HELD) && PyObject_CallFinalizerFromDealloc(self) < 0)
+        return; /* resurrected */
+    PyObject_GC_UnTrack(self);
+    if (r->weakrefs)
+        PyObject_ClearWeakRefs(self);
+    Py_XDECREF(r->site);
+    Py_XDECREF(r->lock);
+    PyObject_GC_Del(self);
+}
+
+static PyAsyncMethods request_async = {.am_await = request_await, .am_send = request_send};
+static PyNumberMethods request_number = {.nb_bool = request_true};
+
+static PyMethodDef request_methods[] = {
+    {"acquire", request_acquire, METH_NOARGS, "Acquire from a thread; see aiolots.Request.acquire."},
+    {"__enter__", request_acquire, METH_NOARGS, NULL},
+    {"__exit__", (PyCFunction)(void (*)(void))request_exit, METH_FASTCALL, NULL},
+    {"__aenter__", request_aenter, METH_NOARGS, NULL},
+    {"__aexit__", (PyCFunction)(void (*)(void))request_aexit, METH_FASTCALL, NULL},
+    {"release", request_release, METH_NOARGS, "Release the lock; see aiolots.Guard.release."},
+    {"release_fair", request_release_fair, METH_NOARGS, "Release and hand over; see aiolots.Guard.release_fair."},
+    {"is_held", request_is_held, METH_NOARGS, "Whether this guard holds its lock now."},
+    {0},
+};
+
+static PyGetSetDef read_getset[] = {
+    {"value", request_get_value, NULL, "The protected value.", NULL},
+    {"_lock", request_get_lock, NULL, NULL, NULL},
+    {"_holder", request_get_holder, NULL, NULL, NULL},
+    {"_site", request_get_site, NULL, NULL, NULL},
+    {0},
+};
+
+static PyGetSetDef exclusive_getset[] = {
+    {"value", request_get_value, request_set_value, "The protected value; assignable.", NULL},
+    {"_lock", request_get_lock, NULL, NULL, NULL},
+    {"_holder", request_get_holder, NULL, NULL, NULL},
+    {"_site", request_get_site, NULL, NULL, NULL},
+    {0},
+};
+
+#define REQUEST_TYPE(Name, getset)                                                                                 \
+    PyTypeObject Name##Type = {                                                                                     \
+        PyVarObject_HEAD_INIT(NULL, 0).tp_name = "aiolots._native." #Name,                                          \
+        .tp_basicsize = sizeof(Request),                                                                            \
+        .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,                    \
+        .tp_dealloc = request_dealloc,                                                                              \
+        .tp_finalize = request_finalize,                                                                            \
+        .tp_traverse = request_traverse,                                                                            \
+        .tp_weaklistoffset = offsetof(Request, weakrefs),                                                           \
+        .tp_repr = request_repr,                                                                                    \
+        .tp_as_async = &request_async,                                                                              \
+        .tp_as_number = &request_number,                                                                            \
+        .tp_iternext = request_next,                                                                                \
+        .tp_methods = request_methods,                                                                              \
+        .tp_getset = getset,                                                                                        \
+    }
+
+REQUEST_TYPE(ReadRequest, read_getset);
+REQUEST_TYPE(WriteRequest, exclusive_getset);
+REQUEST_TYPE(MutexRequest, exclusive_getset);

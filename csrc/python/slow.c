@@ -1,0 +1,155 @@
+/* The slow path of a thread, and of a release that has somebody to wake. The op lies on the stack of the thread that waits;
+ * once it is acquired, or withdrawn, the core has forgotten it. */
+#include "native.h"
+
+#include "clock.h"
+
+#include <math.h>
+
+#define FAR 1e9 /* seconds: as good as never (aiolots/_seconds.py) */
+#define TIMED 1 /* a thread's cookie in the core: this wait has an end of its own (aiolots/_waiters.py) */
+
+PyObject *running_loop(void)
+{
+    PyObject *loop = PyObject_CallNoArgs(names._get_running_loop);
+    if (!loop)
+        PyErr_Clear();
+    else if (loop == Py_None)
+        Py_CLEAR(loop);
+    return loop;
+}
+
+/* The port is kept on the loop itself; loops that take no attributes have it in a table of Python's. */
+static PyObject *attached_port(PyObject *loop)
+{
+    PyObject *port = PyObject_GetAttr(loop, names.s__aiolots_port);
+    if (!port)
+        PyErr_Clear();
+    return port;
+}
+
+PyObject *port_of(PyObject *loop)
+{
+    PyObject *port = attached_port(loop);
+    return port ? port : PyObject_CallOneArg(names.port, loop);
+}
+
+PyObject *own_port(void)
+{
+    PyObject *loop = running_loop(), *port;
+    if (!loop)
+        return NULL;
+    port = attached_port(loop);
+    Py_DECREF(loop);
+    if (!port) {
+        port = PyObject_CallNoArgs(names.own_port);
+        if (!port)
+            PyErr_Clear();
+        else if (port == Py_None)
+            Py_CLEAR(port);
+    }
+    return port;
+}
+
+lots_mailbox *mailbox_of(PyObject *port)
+{
+    PyObject *address = port ? PyObject_GetAttr(port, names.s_address) : NULL;
+    lots_mailbox *mailbox = address ? PyLong_AsVoidPtr(address) : NULL;
+    Py_XDECREF(address);
+    return mailbox;
+}
+
+double limit_left(int kind, double limit)
+{
+    double left;
+    if (kind == LIMIT_NONE)
+        return -1;
+    if (kind == LIMIT_SECONDS)
+        return limit > FAR ? -1 : limit;
+    left = limit - (double)clock_now() / 1e9; /* time.monotonic() is the same clock */
+    return left < 0 ? 0 : left > FAR ? -1 : left;
+}
+
+int note_contention(Lock *lock)
+{
+    PyObject *none;
+    if (a64_load(&lock->holder, RELAXED) & LOCK_WAS_NOTED) /* as in lock_set_holder */
+        return 0;
+    a64_store(&lock->holder, a64_load(&lock->holder, RELAXED) | LOCK_WAS_NOTED, RELAXED);
+    none = PyObject_CallOneArg(names.note_contention, (PyObject *)lock);
+    Py_XDECREF(none);
+    return none ? 0 : -1;
+}
+
+/* Leave the queue, with an exception set that stays set. */
+static void abandon(lots_op *op)
+{
+    PyObject *port = own_port();
+    if (core->op_cancel(op, LOTS_BY_CANCEL, mailbox_of(port)) & LOTS_MAIL)
+        drain_port(port, 0);
+    Py_XDECREF(port);
+}
+
+static int sleep_on(lots_op *op, int64_t deadline)
+{
+    int answer;
+    for (;;) {
+        Py_BEGIN_ALLOW_THREADS
+        answer = core->op_wait(op, deadline);
+        Py_END_ALLOW_THREADS
+        if (answer != LOTS_INTERRUPTED)
+            return answer;
+        if (PyErr_CheckSignals()) { /* a handler raised */
+            PyObject *type, *value, *traceback;
+            PyErr_Fetch(&type, &value, &traceback);
+            abandon(op);
+            PyErr_Restore(type, value, traceback);
+            return -1;
+        }
+    }
+}
+
+int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_out)
+{
+    double seconds = limit_left(limit_kind, limit);
+    PyObject *loop, *blocked = NULL;
+    lots_op op;
+    int answer;
+    *timed_out = seconds == 0;
+    if (seconds == 0)
+        return 0;
+    if (note_contention(lock))
+        return -1;
+    loop = running_loop();
+    if (loop) { /* parks the loop: the policy, the refusal of what never ends, and its tasks passed over meanwhile */
+        blocked = PyObject_CallFunction(names.before_blocking, "OiOO", lock, (int)mode, loop, seconds < 0 ? Py_False : Py_True);
+        Py_DECREF(loop);
+        if (!blocked)
+            return -1;
+    }
+    core->op_init(&op, &lock->word, mode, NULL, seconds < 0 ? 0 : TIMED, (uint64_t)PyThread_get_thread_ident());
+    answer = sleep_on(&op, seconds < 0 ? LOTS_NEVER : clock_now() + (int64_t)ceil(seconds * 1e9));
+    if (blocked) {
+        PyObject *type, *value, *traceback, *none;
+        PyErr_Fetch(&type, &value, &traceback);
+        none = PyObject_CallOneArg(names.after_blocking, blocked);
+        if (!none)
+            PyErr_WriteUnraisable((PyObject *)lock);
+        Py_XDECREF(none);
+        Py_DECREF(blocked);
+        PyErr_Restore(type, value, traceback);
+    }
+    *timed_out = answer == LOTS_TIMED_OUT;
+    return answer < 0 ? -1 : 0;
+}
+
+int release_slow(Lock *lock, unsigned mode, int fair)
+{
+    /* Nobody queued now: no task of the loop on this thread is queued, and none can be before the release. */
+    PyObject *port = word_load(&lock->word) & (PARKED | WRITER_PARKED) ? own_port() : NULL;
+    int answer = core->release(&lock->word, mode, fair, mailbox_of(port));
+    if (answer & LOTS_MAIL)
+        drain_port(port, 0);
+    Py_XDECREF(port);
+    return (answer & ~LOTS_MAIL) == LOTS_READY ? 0 : -1;
+}
