@@ -16,7 +16,7 @@ FLAVOUR = parker=$(AIOLOTS_PARKER) sanitize=$(AIOLOTS_SANITIZE) debug=$(AIOLOTS_
 INSTALL = -m pip install -q --disable-pip-version-check
 BUILDERS = "setuptools>=77" "cffi>=1.17.1"
 
-.PHONY: venv demo test pytest matrix ctest lint types explore stress sdist clean FORCE
+.PHONY: venv demo test pytest matrix ctest lint types explore explore-bug stress sdist clean FORCE
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -29,7 +29,8 @@ demo: venv
 test: lint types ctest pytest matrix
 
 pytest: venv
-	$(PY) -m pytest $(PYTEST_ARGS)
+	AIOLOTS_PURE=0 $(PY) -m pytest $(PYTEST_ARGS)
+	AIOLOTS_PURE=1 $(PY) -m pytest -m "not once" $(PYTEST_ARGS)
 	$(PY) -m aiolots demo $(DEMO_SMOKE)
 
 matrix: venv
@@ -43,7 +44,8 @@ matrix: venv
 
 # One Python of the matrix: `make test-3.13`.
 test-%: .venvs/%/.built
-	.venvs/$*/bin/python -m pytest -m "not once" $(PYTEST_ARGS)
+	AIOLOTS_PURE=0 .venvs/$*/bin/python -m pytest -m "not once" $(PYTEST_ARGS)
+	AIOLOTS_PURE=1 .venvs/$*/bin/python -m pytest -m "not once" $(PYTEST_ARGS)
 	.venvs/$*/bin/python -m aiolots demo $(DEMO_SMOKE)
 
 # The C tests need no Python; without the folder there are none.
@@ -60,6 +62,10 @@ types: venv
 
 explore: venv
 	$(PY) -m tests.explorer
+
+# Succeeds only if the bug of 2025-05-28, compiled in, is found.
+explore-bug: venv
+	$(PY) -m tests.explorer --bug 465
 
 stress: venv
 	$(PY) -m tests.stress --seconds $(SECONDS_)
