@@ -48,5 +48,5 @@ def statistics_of(lock: LockBase[Any]) -> LockStatistics:
 def describe(lock: LockBase[Any]) -> str:
     """The repr of a lock: its word, decoded."""
     name = "" if lock.name is None else f" {lock.name!r}"
-    waiting = len(waiters(lock))
+    waiting = sum(not w.woken for w in waiters(lock))
     return f"<aiolots.{type(lock).__name__}{name} {decode(lock.word)}{f' waiters={waiting}' if waiting else ''}>"

@@ -49,6 +49,18 @@ PyObject *await_slowly(Lock *lock, unsigned mode, int limit_kind, double limit, 
     return (PyObject *)a;
 }
 
+/* A new reference: a task that is collected on another thread may leave the table meanwhile. */
+static PyObject *find(PyObject *waiting, PyObject *cookie)
+{
+    PyObject *future = NULL;
+#if PY_VERSION_HEX >= 0x030D0000
+    (void)PyDict_GetItemRef(waiting, cookie, &future);
+#else
+    future = Py_XNewRef(PyDict_GetItemWithError(waiting, cookie));
+#endif
+    return future;
+}
+
 void drain_port(PyObject *port, int rung)
 {
     uint64_t woken[AT_ONCE];
@@ -62,13 +74,9 @@ void drain_port(PyObject *port, int rung)
         n = mailbox && waiting ? core->mailbox_drain(mailbox, woken, AT_ONCE, rung) : 0;
         for (size_t i = 0; i < n; i++) {
             PyObject *cookie = PyLong_FromUnsignedLongLong(woken[i]);
-            PyObject *future = cookie ? PyDict_GetItemWithError(waiting, cookie) : NULL; /* the loop's own thread alone removes */
-            PyObject *none = NULL;
-            if (future) {
-                Py_INCREF(future);
-                none = PyObject_CallMethodOneArg(future, names.s_set_result, Py_True);
-                Py_DECREF(future);
-            }
+            PyObject *future = cookie ? find(waiting, cookie) : NULL;
+            PyObject *none = future ? PyObject_CallMethodOneArg(future, names.s_set_result, Py_True) : NULL;
+            Py_XDECREF(future);
             Py_XDECREF(none);
             Py_XDECREF(cookie);
             PyErr_Clear(); /* a future that is done already: it was cancelled, or its time is up */

@@ -61,12 +61,27 @@ static int look_up_names(void)
     return 0;
 }
 
+/* The docstrings are those of the front in Python: written once. They must be there before the types are ready. */
+static int borrow_docs(PyMethodDef *methods)
+{
+    for (PyMethodDef *m = methods; m->ml_name; m++) {
+        PyObject *doc = m->ml_doc ? Py_NewRef(Py_None) : PyObject_CallFunction(names.documentation_of, "s", m->ml_name);
+        if (doc && doc != Py_None)
+            m->ml_doc = PyUnicode_AsUTF8(doc); /* kept by its module */
+        Py_XDECREF(doc);
+        if (!doc || PyErr_Occurred())
+            return -1;
+    }
+    return 0;
+}
+
 static int native_exec(PyObject *module)
 {
     PyTypeObject *const types[] = {&RwLockBaseType, &MutexBaseType, &ReadRequestType, &WriteRequestType, &MutexRequestType,
                                    &ReadyType, &AwaitingType};
     core = lots_import();
-    if (!core || look_up_names())
+    if (!core || look_up_names() || borrow_docs(RwLockBaseType.tp_methods) || borrow_docs(MutexBaseType.tp_methods) ||
+        borrow_docs(ReadRequestType.tp_methods))
         return -1;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (PyModule_AddType(module, types[i]))

@@ -60,7 +60,7 @@ typedef struct {
     X(aiolots._blocking, after_blocking) X(aiolots._waiters, note_contention) X(aiolots._refusals, timed_out)         \
     X(aiolots._refusals, used_before) X(aiolots._refusals, not_held) X(aiolots._refusals, pending_truth)              \
     X(aiolots._refusals, loop_closed) X(aiolots._refusals, dropped) X(aiolots._seconds, checked)                      \
-    X(aiolots._seconds, checked_moment)
+    X(aiolots._seconds, checked_moment) X(aiolots._native_docs, documentation_of)
 #define NATIVE_STRINGS(X)                                                                                            \
     X(_aiolots_port) X(address) X(waiting) X(create_future) X(set_result) X(call_later) X(cancel) X(__await__)        \
     X(throw) X(close) X(timeout)

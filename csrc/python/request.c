@@ -342,14 +342,14 @@ static PyAsyncMethods request_async = {.am_await = request_await, .am_send = req
 static PyNumberMethods request_number = {.nb_bool = request_true};
 
 static PyMethodDef request_methods[] = {
-    {"acquire", request_acquire, METH_NOARGS, "Acquire from a thread; see aiolots.Request.acquire."},
+    {"acquire", request_acquire, METH_NOARGS, NULL},
     {"__enter__", request_acquire, METH_NOARGS, NULL},
     {"__exit__", (PyCFunction)(void (*)(void))request_exit, METH_FASTCALL, NULL},
     {"__aenter__", request_aenter, METH_NOARGS, NULL},
     {"__aexit__", (PyCFunction)(void (*)(void))request_aexit, METH_FASTCALL, NULL},
-    {"release", request_release, METH_NOARGS, "Release the lock; see aiolots.Guard.release."},
-    {"release_fair", request_release_fair, METH_NOARGS, "Release and hand over; see aiolots.Guard.release_fair."},
-    {"is_held", request_is_held, METH_NOARGS, "Whether this guard holds its lock now."},
+    {"release", request_release, METH_NOARGS, NULL},
+    {"release_fair", request_release_fair, METH_NOARGS, NULL},
+    {"is_held", request_is_held, METH_NOARGS, NULL},
     {0},
 };
 
