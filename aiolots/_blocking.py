@@ -97,6 +97,10 @@ def after_blocking(port: _loops.Port | None) -> None:
         lib.lots_mailbox_unblock(port.mailbox)
 
 
+def interrupted() -> None:
+    """A signal came while a thread slept: called by the native front, for entering a function runs what is pending."""
+
+
 def _frames_of_ours() -> int:
     """How many frames up the user's code is, as warnings.warn counts from our caller."""
     level, frame = 1, sys._getframe(1)

@@ -14,7 +14,7 @@ from collections.abc import Generator
 from types import CodeType, TracebackType
 from typing import Any, Generic, TypeVar, cast
 
-from aiolots import _loops, _refusals, _wait
+from aiolots import _refusals, _wait
 from aiolots._guards import (
     AsyncMutexGuard,
     AsyncReadGuard,
@@ -115,11 +115,10 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
         """Acquire from a task: suspends it until the lock is held, or its timeout ran out. Uncontended, it does not suspend.
 
         The same as acquire() otherwise. Cancellation leaves no trace: the lock is not held, and the place in the queue is
-        lost. RuntimeError outside of a running event loop.
+        lost. RuntimeError if it has to wait and no event loop runs.
         """
         op = self._op
         try:
-            _loops.needs_a_loop()
             answer = lib.lots_op_try(op)
             if answer != READY:
                 if answer == MISUSE:

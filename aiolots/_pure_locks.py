@@ -6,7 +6,7 @@ import threading
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from aiolots import _loops, _seconds, _wait
+from aiolots import _seconds, _wait
 from aiolots._guards import AsyncMutexGuard, AsyncReadGuard, AsyncWriteGuard, MutexGuard, ReadGuard, WriteGuard
 from aiolots._lib import HELD, MUTEX, NULL, READ, READ_RECURSIVE, READY, WRITE, ffi, lib
 from aiolots._pure import MutexRequest, PureLock, ReadRequest, Request, WriteRequest
@@ -185,7 +185,6 @@ class MutexFront(PureLock[T], Generic[T]):
     async def __aenter__(self) -> None:
         op = self._new_op()
         try:
-            _loops.needs_a_loop()
             if lib.lots_op_try(op) != READY:
                 await _wait.Suspended(self, op)
             self._holders[0] = Holder(MUTEX, threading.get_ident(), is_task=True)

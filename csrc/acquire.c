@@ -131,6 +131,8 @@ static uint32_t take_up(lots_waiter *w)
     revoked = w->revoked;
     w->skipped = w->revoked = 0;
     lot_unlock(b);
+    /* In no list of the lot now, so no more mail can come; what is there must not outlive the op, which may end here. */
+    mailbox_forget(w);
     if (revoked)
         mailbox_revive(w->mailbox);
     return state;

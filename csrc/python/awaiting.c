@@ -409,6 +409,7 @@ PyTypeObject AwaitingType = {
     .tp_traverse = awaiting_traverse,
     .tp_clear = awaiting_clear,
     .tp_as_async = &awaiting_async,
+    .tp_iter = PyObject_SelfIter,
     .tp_iternext = awaiting_next,
     .tp_methods = awaiting_methods,
 };

@@ -23,6 +23,7 @@ PyTypeObject ReadyType = {
     .tp_basicsize = sizeof(PyObject),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .tp_as_async = &ready_async,
+    .tp_iter = PyObject_SelfIter,
     .tp_iternext = ready_next,
 };
 

@@ -57,7 +57,7 @@ typedef struct {
 #define NATIVE_CALLABLES(X)                                                                                          \
     X(asyncio, _get_running_loop) X(asyncio, current_task) X(aiolots._loops, port) X(aiolots._loops, own_port)        \
     X(aiolots._loops, time_is_up) X(aiolots._loops, needs_a_loop) X(aiolots._blocking, before_blocking)               \
-    X(aiolots._blocking, after_blocking) X(aiolots._waiters, note_contention) X(aiolots._refusals, timed_out)         \
+    X(aiolots._blocking, after_blocking) X(aiolots._blocking, interrupted) X(aiolots._waiters, note_contention) X(aiolots._refusals, timed_out)         \
     X(aiolots._refusals, used_before) X(aiolots._refusals, not_held) X(aiolots._refusals, pending_truth)              \
     X(aiolots._refusals, loop_closed) X(aiolots._refusals, dropped) X(aiolots._seconds, checked)                      \
     X(aiolots._seconds, checked_moment) X(aiolots._native_docs, documentation_of)

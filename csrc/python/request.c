@@ -381,6 +381,7 @@ static PyGetSetDef exclusive_getset[] = {
         .tp_repr = request_repr,                                                                                    \
         .tp_as_async = &request_async,                                                                              \
         .tp_as_number = &request_number,                                                                            \
+        .tp_iter = PyObject_SelfIter,                                                                               \
         .tp_iternext = request_next,                                                                                \
         .tp_methods = request_methods,                                                                              \
         .tp_getset = getset,                                                                                        \

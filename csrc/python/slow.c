@@ -99,7 +99,10 @@ static int sleep_on(lots_op *op, int64_t deadline)
         Py_END_ALLOW_THREADS
         if (answer != LOTS_INTERRUPTED)
             return answer;
-        if (PyErr_CheckSignals()) { /* a handler raised */
+        /* Bytecode runs the signal handlers, and raises what other threads have sent to this one. */
+        PyObject *none = PyObject_CallNoArgs(names.interrupted);
+        Py_XDECREF(none);
+        if (!none) {
             PyObject *type, *value, *traceback;
             PyErr_Fetch(&type, &value, &traceback);
             abandon(op);

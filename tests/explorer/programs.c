@@ -329,6 +329,7 @@ static void run_loop(void *argument)
     for (;;) {
         task *t = first_due(loop), *victims[MAX_STEPS];
         int n = 0, c;
+        mc_point("a turn of the loop", loop);
         left = 0;
         for (task *u = tasks + from; u < tasks + from + loop->count; u++) {
             left += u->state != ENDED;
@@ -344,7 +345,7 @@ static void run_loop(void *argument)
             interrupt_task(victims[c - 1]);
             continue;
         }
-        if (bell_is_rung(&m->bell)) {
+        if (bell_is_rung(&m->bell) && !(t && mc_choose(2, "the bell is answered later"))) {
             drain(m, 1);
         } else if (t) {
             run_task(t);
