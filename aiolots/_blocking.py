@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import threading
 import warnings
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from aiolots import _loops
 from aiolots._errors import DeadlockError, LoopBlockedWarning
 from aiolots._lib import MUTEX, WRITE, lib
-from aiolots._waiters import waiters_of_thread
+from aiolots._waiters import is_behind_an_untimed_thread, waiters_of_thread
 
 if TYPE_CHECKING:
     from aiolots._front import LockBase
@@ -74,7 +73,7 @@ def before_blocking(lock: LockBase[Any], mode: int, loop: Any, timed: bool) -> _
     """
     if not timed and (why := _never_ends(lock, mode)):
         raise DeadlockError(
-            f"{lock!r}: this acquire blocks the event loop, and {why}. It could never end. "
+            f"{lock!r}: this acquire would block the event loop, and {why}. It could never end. "
             "In a task write `async with` or `await`, or take the lock with a timeout."
         )
     if _policy != "allow":
@@ -111,23 +110,27 @@ def _frames_of_ours() -> int:
 
 def _never_ends(lock: LockBase[Any], mode: int) -> str:
     """Say why the wait for `lock` cannot end while this thread's loop stands still; empty if it may."""
-    return _holder_cannot_let_go(lock, mode, threading.get_ident(), {id(lock)})
+    return _holder_cannot_let_go(lock, mode, lib.lots_thread_token(), {id(lock)})
 
 
 def _holder_cannot_let_go(lock: LockBase[Any], mode: int, here: int, seen: set[int]) -> str:
-    # A reader that waits, waits for the writer; one that holds a share beside it is not in its way.
-    exclusive = mode in (WRITE, MUTEX)
+    """Follow holders to what they wait for, back to this thread. Every link is looked at again before it is believed: a
+    holder that has let go meanwhile was never part of a cycle."""
+    # A reader that waits, waits for a writer: one that is in, or one that waits itself for the readers to leave.
+    for_all = mode in (WRITE, MUTEX) or is_behind_an_untimed_thread(lock)
     for holder in lock._holder_list():
-        if not exclusive and holder.mode not in (WRITE, MUTEX):
+        if not for_all and holder.mode not in (WRITE, MUTEX):
             continue
         if holder.thread == here:
-            return f"{'a task of this loop' if holder.is_task else 'this thread itself'} holds {lock!r}"
-        if holder.is_task:
-            continue  # a task of another loop: it can go on
+            # Taken with the thread's colour, the guard may be in another thread's hands by now.
+            if holder.is_task and holder in lock._holder_list():
+                return f"a task of this loop holds {lock!r}"
+            continue
+        # A thread that waits can let go of nothing, and if it is a loop's, none of that loop's tasks can either.
         for waited_for, waits_in_mode in waiters_of_thread(holder.thread):
             if id(waited_for) in seen:
                 continue
             why = _holder_cannot_let_go(waited_for, waits_in_mode, here, seen | {id(waited_for)})
-            if why:
+            if why and holder in lock._holder_list():
                 return f"the thread that holds {lock!r} waits for {waited_for!r}; {why}"
     return ""

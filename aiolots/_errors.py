@@ -13,8 +13,10 @@ class LockTimeout(TimeoutError):
         word: the lock word as it was when the wait ended.
     """
 
-    def __init__(self, message: str, *, lock_name: str | None, mode: str, waited: float, word: int) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str = "", *, lock_name: str | None = None, mode: str = "", waited: float = 0.0, word: int = 0
+    ) -> None:
+        super().__init__(message)  # the rest has defaults, and travels in __dict__, so that it can be pickled
         self.lock_name = lock_name
         self.mode = mode
         self.waited = waited

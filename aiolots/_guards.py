@@ -25,6 +25,7 @@ class Guard(Generic[T], metaclass=ABCMeta):
 
         def _release(self, *, fair: bool) -> None: ...
         def _require_held(self) -> None: ...
+        def _holds(self) -> bool: ...
 
     def release(self) -> None:
         """Release the lock. Never waits, and is no checkpoint.
@@ -42,7 +43,7 @@ class Guard(Generic[T], metaclass=ABCMeta):
 
     def is_held(self) -> bool:
         """Return whether this guard holds its lock now. Never waits."""
-        return bool(self)
+        return bool(self._holds())
 
     @property
     def value(self) -> T:

@@ -8,7 +8,7 @@ four verbs: expect, wait, forget, drain.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import atexit
 import itertools
 import os
 import select
@@ -21,9 +21,14 @@ from typing import Any
 from aiolots._lib import NULL, ffi, lib
 
 _AT_ONCE = 256  # cookies taken from the mailbox at a time
+_LOOK_EVERY = 200  # ms: how often a thread that watches for a loop without add_reader looks whether that is there still
 
-# Locks are never bound to a loop; waiters are. A loop gets its port when the first of its tasks has to wait.
-_ports: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Port] = weakref.WeakKeyDictionary()
+# Locks are never bound to a loop; waiters are. A loop gets its port when the first of its tasks has to wait. The port
+# belongs to the loop (it is kept there, and by the reader callback that the loop holds), never to us: its table of futures
+# leads back to the loop and its tasks, which must stay collectable.
+_ATTRIBUTE = "_aiolots_port"
+_ports: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[Port]] = weakref.WeakKeyDictionary()
+_every_port: weakref.WeakSet[Port] = weakref.WeakSet()
 _cookies = itertools.count(1)
 
 
@@ -43,21 +48,23 @@ class Port:
         self._buffer: Any = ffi.new("uint64_t[]", _AT_ONCE)
         self._draining = self._again = self._left = False
         self._watch(loop)
+        _every_port.add(self)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         descriptor = lib.lots_mailbox_fd(self.mailbox)
         bell = _Bell(self)
-        # The loop alone keeps the bell: when it is closed it lets go of it, and that is how we learn of it.
-        weakref.finalize(bell, Port.close, weakref.proxy(self)).atexit = False
         try:
             loop.add_reader(descriptor, bell)
         except NotImplementedError:
-            _watch_from_a_thread(loop, descriptor, bell)
+            _watch_from_a_thread(loop, descriptor, weakref.ref(self))
+            return
+        # The loop alone keeps the bell: when it is closed it lets go of it, and that is how we learn of it.
+        weakref.finalize(bell, _close_port, weakref.ref(self)).atexit = False
 
     def close(self) -> None:
         """The loop has ended: withdraw its waiters from every queue, pass their wakes on. Never waits."""
-        with contextlib.suppress(ReferenceError):  # the port went first, and so did its waiters
-            lib.lots_mailbox_close(self.mailbox)
+        lib.lots_mailbox_close(self.mailbox)
+        self.waiting.clear()
 
     def expect(self, cookie: int) -> asyncio.Future[bool]:
         """Return the future that the next wake of `cookie` resolves. Before the core may know of the waiter: a release
@@ -107,7 +114,8 @@ class Port:
                     break
                 self._again = False
                 taken = lib.lots_mailbox_drain(self.mailbox, buffer, _AT_ONCE, rung)
-                if not taken:
+                rung = False
+                if not taken and not self._again:
                     break
             self._left = False
         finally:
@@ -116,6 +124,12 @@ class Port:
                 loop = self._loop()
                 if loop is not None and not loop.is_closed():
                     loop.call_soon(self.drain)
+
+
+def _close_port(port: weakref.ref[Port]) -> None:
+    found = port()
+    if found is not None:  # else the port went first, and so did its waiters
+        found.close()
 
 
 def use_drain(drain: Callable[[Port, bool], None]) -> None:
@@ -145,29 +159,43 @@ def time_is_up(future: asyncio.Future[bool]) -> None:
         future.set_result(False)
 
 
-def _watch_from_a_thread(loop: asyncio.AbstractEventLoop, descriptor: int, bell: _Bell) -> None:
-    """For loops without add_reader: a thread watches the descriptor, and calls the loop."""
+def _watch_from_a_thread(loop: asyncio.AbstractEventLoop, descriptor: int, port: weakref.ref[Port]) -> None:
+    """For loops without add_reader: a thread watches the descriptor and calls the loop. It keeps neither alive."""
     loop_ref = weakref.ref(loop)
     answered = threading.Event()
+    answered.set()
 
     def ring() -> None:
-        bell()
         answered.set()
+        ours = port()
+        if ours is not None:
+            ours.drain(rung=True)
+
+    def call(ours: asyncio.AbstractEventLoop | None) -> bool:
+        if ours is None or ours.is_closed():
+            return False
+        try:
+            if answered.is_set():  # else it has been called, and has not come to it yet
+                answered.clear()
+                ours.call_soon_threadsafe(ring)
+        except RuntimeError:  # closed just now
+            return False
+        return True
 
     def watch() -> None:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
         while True:
-            readable, _, _ = select.select([descriptor], [], [], 0.5)
-            ours = loop_ref()
-            if ours is None or ours.is_closed():
-                return
+            readable = poll.poll(_LOOK_EVERY)
+            if readable and not call(loop_ref()):
+                break
             if readable:
-                answered.clear()
-                try:
-                    ours.call_soon_threadsafe(ring)
-                except RuntimeError:  # closed just now
-                    return
+                answered.wait(_LOOK_EVERY / 1000)
+            elif (ours := loop_ref()) is None or ours.is_closed():
+                break
+            else:
                 del ours
-                answered.wait(0.5)
+        _close_port(port)
 
     threading.Thread(target=watch, name="aiolots-bell", daemon=True).start()
 
@@ -179,23 +207,28 @@ def running() -> asyncio.AbstractEventLoop | None:
 
 def port(loop: asyncio.AbstractEventLoop) -> Port:
     """Return the loop's port; on its own thread. Raises OSError when the process has no descriptor left."""
-    found = _ports.get(loop)
+    found = port_if_any(loop)
     if found is None:
-        found = _ports[loop] = Port(loop)
-        with contextlib.suppress(AttributeError):  # for the native front, which looks there first
-            loop._aiolots_port = found  # type: ignore[attr-defined]
+        found = Port(loop)
+        try:
+            setattr(loop, _ATTRIBUTE, found)
+        except AttributeError:  # a loop that takes none
+            _ports[loop] = weakref.ref(found)
     return found
 
 
 def own_port() -> Port | None:
     """Return the port of the loop that runs on this thread, if it has one yet."""
     loop = asyncio._get_running_loop()
-    return None if loop is None else _ports.get(loop)
+    return None if loop is None else port_if_any(loop)
 
 
 def port_if_any(loop: asyncio.AbstractEventLoop) -> Port | None:
     """Return the loop's port, if it has one yet."""
-    return _ports.get(loop)
+    found: Port | None = getattr(loop, _ATTRIBUTE, None)
+    if found is None and (kept := _ports.get(loop)) is not None:
+        found = kept()
+    return found
 
 
 def new_cookie() -> int:
@@ -226,13 +259,22 @@ def seconds_until(moment: float | None) -> float | None:
     return None if moment is None else max(0.0, moment - time.monotonic())
 
 
-# A forked child has no mailboxes: the descriptors are shared with the parent, and the lot is empty (csrc/fork.c).
-def _forget_ports() -> None:
-    for loop in list(_ports):
-        with contextlib.suppress(AttributeError):
-            del loop._aiolots_port  # type: ignore[attr-defined]
+def _forget_all() -> None:
+    for found in list(_every_port):
+        loop = found._loop()
+        if loop is not None and hasattr(loop, _ATTRIBUTE):
+            delattr(loop, _ATTRIBUTE)
+    _every_port.clear()
     _ports.clear()
 
 
+# A forked child has no mailboxes: the descriptors are shared with the parent, and the lot is empty (csrc/fork.c).
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_ports)
+    os.register_at_fork(after_in_child=_forget_all)
+
+
+# At exit Python frees what waits without running it; the core must have forgotten it by then.
+@atexit.register
+def _close_all() -> None:
+    for found in list(_every_port):
+        found.close()

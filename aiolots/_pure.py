@@ -6,13 +6,13 @@ atomic step, so of two threads that release it exactly one succeeds.
 
 from __future__ import annotations
 
+import functools
 import sys
-import threading
 import time
 from abc import ABCMeta
 from collections.abc import Generator
 from types import CodeType, TracebackType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from aiolots import _refusals, _wait
 from aiolots._guards import (
@@ -23,11 +23,12 @@ from aiolots._guards import (
     ReadGuard,
     WriteGuard,
 )
-from aiolots._lib import GONE, HELD, MISUSE, NULL, PENDING, READY, RELEASED, ffi, lib
+from aiolots._lib import BY_CANCEL, GONE, HELD, MISUSE, NULL, PENDING, READY, RELEASED, ffi, lib
 from aiolots._seconds import left_until
 from aiolots._waiters import MODE_NAMES, Holder
 
 T = TypeVar("T")
+new_op: Any = functools.partial(ffi.new, ffi.typeof("lots_op *"))
 G_co = TypeVar("G_co", covariant=True)  # what a thread gets
 A_co = TypeVar("A_co", covariant=True)  # what a task gets
 
@@ -69,14 +70,16 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
     __slots__ = ("__weakref__", "_limit", "_lock", "_mode", "_op", "_raises", "_site")
 
     def __init__(self, lock: PureLock[Any], mode: int, limit: tuple[str, float] | None, *, raises: bool) -> None:
-        frame = sys._getframe(2)
+        frame = sys._getframe(1)
+        frame = frame.f_back or frame  # called by no Python code: a thread's first function, atexit
         self._site: tuple[CodeType, int] = (frame.f_code, frame.f_lasti)
         self._lock = lock
         self._limit = limit
         self._raises = raises
-        self._op: Any = ffi.new("lots_op *")
-        lib.lots_op_init(self._op, lock._word, mode, NULL, 0, 0)
         self._mode = mode
+        op = new_op()
+        lib.lots_op_init(op, lock._word, mode, NULL, 0, 0)
+        self._op: Any = op
 
     # --- the thread's colour ---
 
@@ -87,27 +90,27 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
         if the wait could never end, RuntimeError if the request was used before. A signal handler that raises (Ctrl-C)
         interrupts the wait: nothing is held then, nobody is queued.
         """
-        op = self._op
+        op, ours = self._op, True
         try:
             answer = lib.lots_op_try(op)
+            if answer == MISUSE:
+                ours = False  # what it holds, if anything, is the rightful acquirer's
+                _refusals.used_before(self._lock)
             if answer != READY:
-                if answer == MISUSE:
-                    _refusals.used_before(self._lock)
                 began = time.monotonic()
                 if not _wait.block(self._lock, op, self._mode, self._seconds()):
-                    return cast("G_co", self._timed_out(time.monotonic() - began))
-            self._lock._holders[id(self)] = Holder(self._mode, threading.get_ident(), is_task=False)
+                    return self._timed_out(time.monotonic() - began)
+            self._lock._holders[id(self)] = Holder(self._mode, lib.lots_thread_token(), is_task=False)
         except BaseException:
-            if lib.lots_op_state(op) == HELD:  # a signal handler raised right after the acquire
-                self._release(fair=False)
+            if ours:
+                self._give_up()
             raise
-        return cast("G_co", self)
+        return self  # type: ignore[return-value]
 
     __enter__ = acquire
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if lib.lots_op_state(self._op) == HELD:  # it may have been released inside; a timed-out one never was held
-            self._release(fair=False)
+        self._give_up()  # nothing, if it was released inside, or had timed out
 
     # --- the task's colour ---
 
@@ -117,21 +120,22 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
         The same as acquire() otherwise. Cancellation leaves no trace: the lock is not held, and the place in the queue is
         lost. RuntimeError if it has to wait and no event loop runs.
         """
-        op = self._op
+        op, ours = self._op, True
         try:
             answer = lib.lots_op_try(op)
+            if answer == MISUSE:
+                ours = False
+                _refusals.used_before(self._lock)
             if answer != READY:
-                if answer == MISUSE:
-                    _refusals.used_before(self._lock)
                 began = time.monotonic()
                 if not (yield from _wait.suspend(self._lock, op, self._seconds())):
-                    return cast("A_co", self._timed_out(time.monotonic() - began))
-            self._lock._holders[id(self)] = Holder(self._mode, threading.get_ident(), is_task=True)
+                    return self._timed_out(time.monotonic() - began)
+            self._lock._holders[id(self)] = Holder(self._mode, lib.lots_thread_token(), is_task=True)
         except BaseException:
-            if lib.lots_op_state(op) == HELD:
-                self._release(fair=False)
+            if ours:
+                self._give_up()
             raise
-        return cast("A_co", self)
+        return self  # type: ignore[return-value]
 
     async def __aenter__(self) -> A_co:
         return await self
@@ -145,14 +149,22 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
 
     def _try(self) -> bool:
         """Acquire now or never; the thread's colour."""
+        op = self._op
         try:
-            if lib.lots_op_try(self._op) == READY:
-                self._lock._holders[id(self)] = Holder(self._mode, threading.get_ident(), is_task=False)
+            if lib.lots_op_try(op) == READY:
+                self._lock._holders[id(self)] = Holder(self._mode, lib.lots_thread_token(), is_task=False)
                 return True
-            return False
-        finally:
-            if lib.lots_op_state(self._op) != HELD:
-                _wait.abandon(self._op, self._lock._word)
+            lib.lots_op_cancel(op, BY_CANCEL, NULL)
+        except BaseException:  # out of a signal handler
+            self._give_up()
+            raise
+        return False
+
+    def _give_up(self) -> None:
+        """Release if it is held; withdraw if it is not. Of two that do so, one does nothing."""
+        self._lock._holders.pop(id(self), None)
+        if not _wait.release(self._op, self._lock._word, fair=False):
+            lib.lots_op_cancel(self._op, BY_CANCEL, NULL)
 
     def _seconds(self) -> float | None:
         if self._limit is None:
@@ -160,15 +172,19 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
         kind, number = self._limit
         return number if kind == _SECONDS else left_until(number)
 
-    def _timed_out(self, waited: float) -> None:
+    def _timed_out(self, waited: float) -> Any:
         if self._raises:
             _refusals.timed_out(self._lock, self._mode, waited)
+        return None
 
     def _release(self, *, fair: bool) -> None:
         # First: by the time the word is open, nobody may think that it is held here still.
         self._lock._holders.pop(id(self), None)
         if not _wait.release(self._op, self._lock._word, fair=fair):
             _refusals.not_held(self._lock, lib.lots_op_state(self._op) == RELEASED)
+
+    def _holds(self) -> bool:
+        return bool(lib.lots_op_state(self._op) == HELD)
 
     def _require_held(self) -> None:
         if lib.lots_op_state(self._op) != HELD:

@@ -8,8 +8,8 @@ from typing import Any, Generic, TypeVar
 
 from aiolots import _seconds, _wait
 from aiolots._guards import AsyncMutexGuard, AsyncReadGuard, AsyncWriteGuard, MutexGuard, ReadGuard, WriteGuard
-from aiolots._lib import HELD, MUTEX, NULL, READ, READ_RECURSIVE, READY, WRITE, ffi, lib
-from aiolots._pure import MutexRequest, PureLock, ReadRequest, Request, WriteRequest
+from aiolots._lib import HELD, MUTEX, NULL, READ, READ_RECURSIVE, READY, WRITE, lib
+from aiolots._pure import MutexRequest, PureLock, ReadRequest, Request, WriteRequest, new_op
 from aiolots._waiters import Holder
 from aiolots._word import WRITER
 
@@ -107,7 +107,13 @@ class RwLockFront(PureLock[T], Generic[T]):
 class MutexFront(PureLock[T], Generic[T]):
     """The hot half of Mutex."""
 
-    __slots__ = ()
+    __slots__ = ("_op",)
+
+    _op: Any  # of the acquire() that holds it, if one does
+
+    def __init__(self, value: T, *, name: str | None = None) -> None:
+        super().__init__(value, name=name)
+        self._op = None
 
     def lock(self, timeout: float | None = None) -> Request[MutexGuard[T], AsyncMutexGuard[T]]:
         """Request the mutex: `with mutex.lock() as guard:` in a thread, `async with mutex.lock() as guard:` in a task.
@@ -147,17 +153,16 @@ class MutexFront(PureLock[T], Generic[T]):
         """
         if not blocking and timeout != -1:
             raise ValueError("can't specify a timeout for a non-blocking call")
-        if timeout != -1 and timeout < 0:
+        if timeout != -1 and not timeout >= 0:
             raise ValueError("timeout value must be a non-negative number")
         if timeout > threading.TIMEOUT_MAX:
             raise OverflowError("timeout value is too large")
         op = self._new_op()
         try:
-            if lib.lots_op_try(op) != READY and not _wait.block(
-                self, op, MUTEX, (None if timeout == -1 else _seconds.checked(timeout)) if blocking else 0
-            ):
+            seconds = (None if timeout == -1 else float(timeout)) if blocking else 0
+            if lib.lots_op_try(op) != READY and not _wait.block(self, op, MUTEX, seconds):
                 return False
-            self._holders[0] = Holder(MUTEX, threading.get_ident(), is_task=False)
+            self._taken(op, is_task=False)
         except BaseException:
             self._give_up(op)
             raise
@@ -168,8 +173,15 @@ class MutexFront(PureLock[T], Generic[T]):
 
         RuntimeError if the mutex is not locked.
         """
-        self._holders.pop(0, None)
-        if not _wait.release_word(self._word, MUTEX):
+        self._holders.clear()
+        # By its op, so that a release that a signal handler interrupts can be made good (_wait.release); what is held by a
+        # guard has none here.
+        op = self._op
+        if op is not None and lib.lots_op_state(op) == HELD:
+            done = _wait.release(op, self._word, fair=False)
+        else:
+            done = _wait.release_word(self._word, MUTEX)
+        if not done:
             raise RuntimeError(f"release of {self!r}, which nobody holds")
 
     def locked(self) -> bool:
@@ -187,7 +199,7 @@ class MutexFront(PureLock[T], Generic[T]):
         try:
             if lib.lots_op_try(op) != READY:
                 await _wait.Suspended(self, op)
-            self._holders[0] = Holder(MUTEX, threading.get_ident(), is_task=True)
+            self._taken(op, is_task=True)
         except BaseException:
             self._give_up(op)
             raise
@@ -198,9 +210,13 @@ class MutexFront(PureLock[T], Generic[T]):
         self.release()
 
     def _new_op(self) -> Any:
-        op = ffi.new("lots_op *")
+        op = new_op()
         lib.lots_op_init(op, self._word, MUTEX, NULL, 0, 0)
         return op
+
+    def _taken(self, op: Any, *, is_task: bool) -> None:
+        self._op = op
+        self._holders[0] = Holder(MUTEX, lib.lots_thread_token(), is_task=is_task)
 
     def _give_up(self, op: Any) -> None:
         if lib.lots_op_state(op) == HELD:  # a signal handler raised right after the acquire

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import SupportsFloat
+from typing import SupportsFloat, cast
 
 from aiolots._lib import NEVER
 
@@ -30,7 +30,15 @@ def checked_moment(moment: float) -> float:
 def _number(value: object) -> float:
     if not isinstance(value, SupportsFloat):
         raise TypeError(f"a timeout is a number of seconds, not {type(value).__name__}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:  # an integer with more than 300 digits: for ever
+        return math.inf if cast("float", value) > 0 else -math.inf
+
+
+def is_for_ever(seconds: float | None) -> bool:
+    """Whether a wait of that many seconds has no end of its own."""
+    return seconds is None or seconds > _FAR
 
 
 def left_until(moment: float) -> float:
@@ -40,6 +48,6 @@ def left_until(moment: float) -> float:
 
 def deadline_ns(seconds: float | None) -> int:
     """Return the deadline, in the core's nanoseconds, of a wait that begins now; None and inf: never."""
-    if seconds is None or seconds > _FAR:
+    if seconds is None or seconds > _FAR:  # is_for_ever, spelled out for the type checkers
         return NEVER
     return time.monotonic_ns() + math.ceil(seconds * 1e9)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiolots._waiters import waiters
-from aiolots._word import decode
+from aiolots._word import PARKED, decode
 
 if TYPE_CHECKING:
     from aiolots._front import LockBase
@@ -48,5 +48,6 @@ def statistics_of(lock: LockBase[Any]) -> LockStatistics:
 def describe(lock: LockBase[Any]) -> str:
     """The repr of a lock: its word, decoded."""
     name = "" if lock.name is None else f" {lock.name!r}"
+    word = decode(lock.word & ~PARKED)  # the queue says it better
     waiting = sum(not w.woken for w in waiters(lock))
-    return f"<aiolots.{type(lock).__name__}{name} {decode(lock.word)}{f' waiters={waiting}' if waiting else ''}>"
+    return f"<aiolots.{type(lock).__name__}{name} {word}{f' waiters={waiting}' if waiting else ''}>"

@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from aiolots import _blocking, _loops, _refusals
 from aiolots._lib import BY_CANCEL, BY_TIMEOUT, CLOSED, HELD, INTERRUPTED, MAIL, MISUSE, NULL, PARKED, READY, lib
-from aiolots._seconds import deadline_ns
+from aiolots._seconds import deadline_ns, is_for_ever
 from aiolots._waiters import note_contention
 
 if TYPE_CHECKING:
     from aiolots._pure import PureLock
-
-TIMED = 1  # a thread's cookie in the core: this wait has an end of its own
 
 
 def own_mailbox(word: Any) -> tuple[_loops.Port | None, Any]:
@@ -32,11 +30,15 @@ def own_mailbox(word: Any) -> tuple[_loops.Port | None, Any]:
 
 def release(op: Any, word: Any, *, fair: bool) -> bool:
     """Release a held op. False if it was not held. Never waits."""
-    port, mailbox = own_mailbox(word)
+    port, mailbox = None, NULL
     answer = MISUSE
     try:
+        port, mailbox = own_mailbox(word)
         answer = lib.lots_op_release(op, fair, mailbox)
-    finally:  # also when a signal handler raises just after the call
+    except BaseException:  # out of a signal handler, before the call or just after it: of two releases one does nothing
+        lib.lots_op_release(op, fair, NULL)
+        raise
+    finally:
         if port is not None:
             port.drain()
     return bool(answer != MISUSE)
@@ -75,12 +77,13 @@ def block(lock: PureLock[Any], op: Any, mode: int, seconds: float | None) -> boo
         if seconds == 0:
             lib.lots_op_cancel(op, BY_CANCEL, NULL)
             return False
-        lib.lots_op_waits_as(op, NULL, 0 if seconds is None else TIMED, threading.get_ident())
+        timed = not is_for_ever(seconds)
+        lib.lots_op_waits_as(op, NULL, lib.lots_thread_token() << 1 | timed, threading.get_ident())
         note_contention(lock)
         loop = _loops.running()
         if loop is None:
             return _sleep(op, deadline_ns(seconds))
-        with _blocking.running_loop(lock, mode, loop, timed=seconds is not None):
+        with _blocking.running_loop(lock, mode, loop, timed=timed):
             return _sleep(op, deadline_ns(seconds))
     except BaseException:
         abandon(op, word)
@@ -108,7 +111,7 @@ def suspend(lock: PureLock[Any], op: Any, seconds: float | None) -> Generator[An
             lib.lots_op_cancel(op, BY_CANCEL, NULL)
             return False
         port = _loops.port(loop)
-        cookie = _loops.new_cookie()
+        cookie = _loops.new_cookie() << 1 | (not is_for_ever(seconds))
         lib.lots_op_waits_as(op, port.mailbox, cookie, _loops.task_id())
         note_contention(lock)
         moment = _loops.moment_after(seconds)

@@ -8,7 +8,8 @@
  *
  *   state       who moves it on                                          to
  *   PENDING     its owner: try, poll                                     ACQUIRING
- *   ACQUIRING   its owner, inside a verb                                 HELD, QUEUED, GONE
+ *   ACQUIRING   its owner, inside a verb, or (wait) while its signal     HELD, QUEUED, GONE
+ *               handlers run
  *   QUEUED      a waker, under the bucket lock                           NORMAL, HANDOFF
  *               its owner: poll (a task that was nudged or revoked)      ACQUIRING
  *               its owner, the end of its loop: cancel                   GONE
@@ -195,9 +196,16 @@ int lots_op_wait(lots_op *op, int64_t deadline_ns)
             int woken = parker_sleep(w, deadline_ns);
             if (woken == PARKER_WOKEN)
                 continue;
-            if (woken == PARKER_INTERRUPTED)
+            if (woken == PARKER_LOOK)
                 return LOTS_INTERRUPTED;
             answer = lots_op_cancel(op, LOTS_BY_TIMEOUT, NULL) == LOTS_READY ? LOTS_READY : LOTS_TIMED_OUT;
+            if (woken == PARKER_INTERRUPTED && answer == LOTS_TIMED_OUT) {
+                /* A signal handler is about to run on this very thread, and may want this very lock: nobody may hand the
+                 * lock to us, nor wait behind us, meanwhile. The ticket keeps our place for the next poll. */
+                w->phase = PHASE_ENTER;
+                set_state(w, LOTS_ACQUIRING);
+                return LOTS_INTERRUPTED;
+            }
         }
         parker_finish(w);
         return answer;
@@ -254,10 +262,10 @@ int lots_op_cancel(lots_op *op, uint32_t why, lots_mailbox *own)
         a64_fetch_add(word_atomic(word), 0 - (WRITER | WRITER_PARKED), RELAXED); /* W1 broken, on purpose */
         more = 1;
     }
-    if (w->mailbox)
-        mailbox_forget(w);
-    else
+    if (!w->mailbox)
         parker_finish(w);
+    else if (state == LOTS_QUEUED || state == LOTS_NORMAL || state == LOTS_HANDOFF)
+        mailbox_forget(w); /* never in a forked child, where the mailbox's lock may have been left held */
     batch_wake(&batch);
     if (more)
         admit_rest(word, &batch);

@@ -40,10 +40,17 @@ static int passed_over(lots_waiter *w, uint64_t s)
 int admit(lots_bucket *b, lots_word *word, uint64_t gives, int fair, lots_batch *batch)
 {
     uintptr_t key = lot_key(word, PHASE_ENTER);
-    uint64_t seen = word_load(word), s = word_without(seen, gives), new;
+    uint64_t seen, s, new;
     lots_waiter *first = NULL, *last = NULL, *w, *next;
     unsigned threads = batch->thread_count;
     int full = 0, parked, handoff;
+
+    /* Who gives nothing up may hold nothing either, and the word may be gone with its last holder, unless a waiter that is
+     * queued keeps it alive. */
+    if (!gives && !lot_queue(b, key))
+        return 0;
+    seen = word_load(word);
+    s = word_without(seen, gives);
 
     /* `open`: what those taken so far would make of the word; a writer among them ends the walk. */
     for (w = s & WRITER ? NULL : lot_queue(b, key); w && !(s & WRITER); w = next) {

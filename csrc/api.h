@@ -27,7 +27,7 @@ typedef struct lots_word {
 #define LOTS_READY 0     /* acquired: the op holds the lock */
 #define LOTS_PARKED 1    /* queued: poll again when woken */
 #define LOTS_TIMED_OUT 2 /* the deadline passed; the op is withdrawn and holds nothing */
-#define LOTS_INTERRUPTED 3 /* a signal came, or may have come; still queued */
+#define LOTS_INTERRUPTED 3 /* a signal came, or may have come: let its handlers run, then wait again, or cancel */
 #define LOTS_WITHDRAWN 4 /* cancelled: out of every queue, holds nothing */
 #define LOTS_MISUSE 5    /* the op or the word was not in a state for this; nothing was changed */
 #define LOTS_CLOSED 6    /* the op's event loop is closed; the op is withdrawn */
@@ -89,7 +89,7 @@ void lots_op_waits_as(lots_op *op, lots_mailbox *mailbox, uint64_t cookie, uint6
 int lots_op_try(lots_op *op);
 /* Acquire or queue: LOTS_READY, LOTS_PARKED, LOTS_CLOSED, LOTS_MISUSE. Again after every wake. */
 int lots_op_poll(lots_op *op);
-/* Threads: poll and sleep until READY, TIMED_OUT or INTERRUPTED (still queued: call again, or cancel). */
+/* Threads: poll and sleep until READY, TIMED_OUT or INTERRUPTED (call again, the place in the queue is kept; or cancel). */
 int lots_op_wait(lots_op *op, int64_t deadline_ns);
 /* End early. LOTS_WITHDRAWN; LOTS_READY when the grant came first (BY_TIMEOUT: kept); LOTS_MISUSE otherwise. */
 int lots_op_cancel(lots_op *op, uint32_t why, lots_mailbox *own);
@@ -110,6 +110,7 @@ void lots_mailbox_block(lots_mailbox *mailbox);
 void lots_mailbox_unblock(lots_mailbox *mailbox);
 /* The loop has ended: its waiters are withdrawn, their wakes go on to others. */
 void lots_mailbox_close(lots_mailbox *mailbox);
+/* Only when every op that was initialised with it has ended, and no verb of such an op runs. */
 void lots_mailbox_free(lots_mailbox *mailbox);
 
 /* --- the lot ------------------------------------------------------------------------------------------------- */
@@ -120,6 +121,8 @@ size_t lots_for_each(const lots_word *word, lots_waiter_info *out, size_t capaci
 int64_t lots_revoke_after(int64_t ns);
 /* Wakes revoked since the process began. */
 uint64_t lots_revocations(void);
+/* A number that names the calling thread, and no other thread ever. */
+uint64_t lots_thread_token(void);
 /* Where the function table for other native code is: capi.h. */
 uintptr_t lots_capi_address(void);
 

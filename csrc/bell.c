@@ -40,13 +40,15 @@ void bell_ring(bell *b)
     errno = kept;
 }
 
-void bell_clear(bell *b)
+int bell_clear(bell *b)
 {
     uint64_t rings[16];
     int kept = errno;
-    while (read(b->read_fd, rings, sizeof rings) < 0 && errno == EINTR)
+    ssize_t n;
+    while ((n = read(b->read_fd, rings, sizeof rings)) < 0 && errno == EINTR)
         ;
     errno = kept;
+    return n > 0;
 }
 
 void bell_close(bell *b)

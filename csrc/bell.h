@@ -11,7 +11,7 @@ typedef struct { int read_fd, write_fd; } bell; /* the same one twice for an eve
 
 int bell_open(bell *b); /* 0, or -1 with errno */
 void bell_ring(bell *b);
-void bell_clear(bell *b);
+int bell_clear(bell *b); /* 1 if it had been rung */
 void bell_close(bell *b);
 int bell_fd(const bell *b);
 

@@ -13,6 +13,7 @@ static const lots_capi table = {
     .op_cancel = lots_op_cancel,
     .op_release = lots_op_release,
     .op_state = lots_op_state,
+    .thread_token = lots_thread_token,
     .mailbox_drain = lots_mailbox_drain,
 };
 

@@ -23,6 +23,7 @@ typedef struct lots_capi {
     int (*op_cancel)(lots_op *op, uint32_t why, lots_mailbox *own);
     int (*op_release)(lots_op *op, int fair, lots_mailbox *own);
     uint32_t (*op_state)(const lots_op *op);
+    uint64_t (*thread_token)(void);
     size_t (*mailbox_drain)(lots_mailbox *mailbox, uint64_t *cookies, size_t capacity, int rung);
 } lots_capi;
 

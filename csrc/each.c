@@ -2,8 +2,6 @@
  * of each lock (its two queues share a bucket) one that was true. */
 #include "parking_lot.h"
 
-#include "keeper.h"
-
 typedef struct listing {
     const lots_word *word;
     lots_waiter_info *out;
@@ -29,6 +27,15 @@ static int visit(lots_bucket *b, void *context, lots_batch *batch)
     for (lots_waiter *w = lot_next_queued(b, NULL); w; w = lot_next_queued(b, w))
         list(context, w, LOTS_QUEUED);
     return 0;
+}
+
+uint64_t lots_thread_token(void)
+{
+    static lots_a64 tokens;
+    static _Thread_local uint64_t token;
+    if (!token)
+        token = a64_fetch_add(&tokens, 1, RELAXED) + 1; /* no lock word: a number for each */
+    return token;
 }
 
 size_t lots_for_each(const lots_word *word, lots_waiter_info *out, size_t capacity)

@@ -1,13 +1,15 @@
 /* fork(): the child starts with an empty lot and no mailboxes.
  *
- * prepare takes every lock of the core, in the order keeper, buckets by index, so that the child finds no list half
- * changed; parent and child drop them again. Mailboxes are left alone: the child never uses one of its parent's.
+ * prepare takes the keeper's lock and every bucket's, by index, so that the child finds no list half changed; parent and
+ * child drop them again. Mailboxes are left alone: their locks may stay held for ever in the child, which never takes one
+ * (lots_op_cancel looks into the mailbox only of a waiter that is in a list of the lot, and there the child has none).
  *
  * In the child only the thread that forked exists. Whoever was queued is gone with its thread or loop, so each waiter is
  * marked GONE (its op may be collected there: cancel then changes nothing) and what it owned without holding is given back:
  * a draining writer's WRITER, a handoff that no task has taken up. PARKED goes with the queues. What was *held* stays
  * held, as with the standard library's locks: a guard of the forking thread is released there as ever; one of another
- * thread never is, and timed acquisition tells. */
+ * thread never is, and timed acquisition tells. A thread that was handed a lock, or has just taken WRITER, and has not
+ * returned from its acquire yet counts as such a holder: it is in no list. */
 #include "keeper.h"
 #include "parking_lot.h"
 

@@ -9,8 +9,9 @@
  *   1      any        the one waker that set it rings; the loop drains when its fd is readable
  *
  * No wake is lost: a push either finds rung = 1, set by somebody whose ring is still to be answered, or sets it and rings.
- * The answer (drain with `rung`) clears the fd first, then rung, then takes the mail, so a push that comes after the take
- * finds rung = 0 and rings anew. An inline drain leaves `rung` alone: the ring that is under way finds an empty box.
+ * The answer (drain with `rung`) clears the fd first; then, if that was readable, rung; then it takes the mail, so a push
+ * that comes after the take finds rung = 0 and rings anew. If it was not readable, the waker that set rung is still on its
+ * way with the ring, and `ring_next` is still its own. An inline drain leaves `rung` alone: the ring that is under way finds an empty box.
  *
  * The memory: a waker holds a reference from its push (under the bucket lock, while the waiter still keeps the adapter's
  * reference alive) until it has rung. The last one out closes the bell. */
@@ -98,8 +99,9 @@ void mailbox_forget(lots_waiter *w)
 size_t lots_mailbox_drain(lots_mailbox *m, uint64_t *cookies, size_t capacity, int rung)
 {
     size_t n = 0;
+    /* Only a bell that was readable has been rung, and only then has the waker that set `rung` done with it. */
     if (rung)
-        bell_clear(&m->bell);
+        rung = bell_clear(&m->bell);
     bucket_lock_acquire(&m->lock);
     if (rung)
         m->rung = 0;

@@ -18,7 +18,8 @@
 
 #define PARKER_WOKEN 0
 #define PARKER_TIMED_OUT 1
-#define PARKER_INTERRUPTED 2
+#define PARKER_INTERRUPTED 2 /* a signal came */
+#define PARKER_LOOK 3        /* one may have come: this kind cannot tell */
 
 #if defined(LOTS_PARKER_PTHREAD) && !defined(LOTS_MODEL)
 #include <pthread.h>

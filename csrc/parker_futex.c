@@ -32,7 +32,8 @@ void parker_wake(parker_handle handle) { futex(handle.what, FUTEX_WAKE_BITSET, 1
 
 int parker_sleep(lots_waiter *w, int64_t deadline_ns)
 {
-    struct timespec deadline = {deadline_ns / 1000000000, deadline_ns % 1000000000};
+    int64_t at = deadline_ns < 0 ? 0 : deadline_ns; /* a negative timespec is an error, not a time in the past */
+    struct timespec deadline = {at / 1000000000, at % 1000000000};
     /* ACQUIRE pairs with the RELEASE in parker_publish. */
     while (a32_load(&w->state, ACQUIRE) == LOTS_QUEUED) {
         if (!futex(&w->state.value_, FUTEX_WAIT_BITSET, LOTS_QUEUED, deadline_ns == LOTS_NEVER ? NULL : &deadline))

@@ -1,7 +1,9 @@
 /* Any POSIX: threads sleep on a condition variable of their own waiter.
  *
  * pthread_cond_wait does not return when a signal arrives, so the sleep is cut in slices, after each of which the caller
- * is told that a signal may have come: Ctrl-C interrupts a waiting thread here too, a slice later. */
+ * is told that a signal may have come: Ctrl-C interrupts a waiting thread here too, a slice later. The waiter stays queued
+ * meanwhile (to leave the queue at every slice would let readers in past a writer), so here, unlike with futexes, a signal
+ * handler must not take the very lock that its thread waits for. */
 #include <errno.h>
 #include <time.h>
 
@@ -78,7 +80,7 @@ int parker_sleep(lots_waiter *w, int64_t deadline_ns)
             break;
         }
         if (now >= slice_end) {
-            answer = PARKER_INTERRUPTED;
+            answer = PARKER_LOOK;
             break;
         }
         sleep_until(&w->parker, now, deadline_ns < slice_end ? deadline_ns : slice_end);

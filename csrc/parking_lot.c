@@ -3,11 +3,12 @@
  * Lineage: WebKit's ParkingLot by way of parking_lot (Rust) and CPython's. Like CPython's the table is fixed, so nothing is
  * ever resized or allocated. As in Go's semaphores, the first waiter of a key is the head of that key's own queue and
  * carries its tail and its links to the bucket's other queues, so that neither a crowd on one lock nor a collision makes
- * unlinking slower: joining at the end, leaving from anywhere, and "was that the last one?" are all O(1).
+ * unlinking slower: joining at the end, leaving from anywhere, and "was that the last one?" are all O(1); coming back costs
+ * a step for each waiter that came before and is still there.
  *
  * Order in a queue: by ticket. New arrivals get the next ticket and join at the end. A waiter that was woken, lost the race
- * for the lock and comes back has its old ticket and is put where it was, near the front: so tasks of one loop stay first
- * come, first served even when their wakes lose to barging threads.
+ * for the lock and comes back has its old ticket and is put where it was, near the front: so those who queue stay first
+ * come, first served even when their wakes lose to others who came by.
  *
  * What a bucket lock protects: keys, every list in the bucket, and (waiter.h) the fields of the waiters in them. Nothing is
  * called while it is held except a mailbox's lock and the callbacks of the composed verbs, which must be as short. */

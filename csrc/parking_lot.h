@@ -13,7 +13,10 @@
 #else
 #define LOT_BUCKETS 512
 #endif
-#define BATCH_THREADS 32 /* how many threads one hold of a bucket lock may wake; tasks: any number */
+#ifndef BATCH_THREADS
+#define BATCH_THREADS 32
+#endif
+/* BATCH_THREADS: how many threads one hold of a bucket lock may wake; tasks: any number. */
 
 typedef struct lots_bucket {
     bucket_lock lock;

@@ -5,7 +5,8 @@
  * waiter at its old place, take back what its wake had brought, admit others):
  *
  *   blocked       lots_mailbox_block: the loop's own thread is about to sleep. All its wakes that were not taken up are
- *                 revoked at once; until unblock every wake passes its tasks over.
+ *                 revoked at once, and its writers that drain go back to those who queue (they keep readers out, and could
+ *                 not use what they wait for); until unblock every wake passes its tasks over.
  *   unresponsive  a wake was not taken up in time (revoke_late, from the keeper's thread). It is revoked, and the loop's
  *                 other tasks are passed over too, until one of its tasks runs again and sees that it was revoked.
  *   closed        lots_mailbox_close: its waiters are withdrawn by the one cancel.
@@ -15,8 +16,9 @@
  * Interleavings. A waker chooses under a bucket lock and reads the three flags there. Each flag is set, or cleared, before a
  * walk that takes every bucket lock in turn. For each bucket the waker's hold comes before the walk's or after it: before,
  * then the walk finds the woken (or passed over) waiter; after, then the waker saw the new value. So no task is woken for a
- * blocked loop without being recalled, none is passed over for a revived loop without being nudged. `unresponsive` is set
- * under the bucket lock of the revoked waiter, whose own poll or cancel (same lock) finds `revoked` and clears it.
+ * blocked loop without being recalled, none is passed over for a revived loop without being nudged. `unresponsive` alone is
+ * set in one bucket, without a walk: under the lock of the revoked waiter, whose own poll or cancel (same lock) finds
+ * `revoked`, and then clears the flag before the walk that nudges.
  *
  * A revoked waiter may have its mail still, drained or not: its task will poll once more than needed, and a poll is always
  * allowed (acquire.c, take_up). */
@@ -40,7 +42,7 @@ int64_t revoke_after_ns(void)
 int64_t lots_revoke_after(int64_t ns)
 {
     int64_t old = revoke_after_ns();
-    a64_store(&revoke_ns, (uint64_t)ns, RELAXED);
+    a64_store(&revoke_ns, (uint64_t)(ns < 1 ? 1 : ns), RELAXED);
     return old;
 }
 
@@ -87,6 +89,9 @@ static int visit_late(lots_bucket *b, void *context, lots_batch *batch)
         return 0; /* oldest first */
     a32_store(&w->mailbox->unresponsive, 1, RELAXED); /* see mailbox_cannot_run */
     revoke(k, b, w, batch);
+    /* Rung for anew: if the loop lives, its mail may have got lost between the core and the task (an exception out of a
+     * signal handler, just as the mail was being delivered). */
+    lot_nudge(w, batch);
     return 1;
 }
 
@@ -106,9 +111,21 @@ static int visit_recall(lots_bucket *b, void *context, lots_batch *batch)
         return 1;
     while (w && w->mailbox != k->mailbox)
         w = w->next;
-    if (w)
+    if (w) {
         revoke(k, b, w, batch);
-    return w != NULL;
+        return 1;
+    }
+    /* A writer of this loop that waits for readers to leave keeps new ones out, and could not use what it waits for. */
+    w = lot_next_queued(b, NULL);
+    while (w && (w->mailbox != k->mailbox || w->phase != PHASE_DRAIN))
+        w = lot_next_queued(b, w);
+    if (!w)
+        return 0;
+    lot_unlink(b, w);
+    requeue_to_enter(b, w);
+    w->skipped = 1;
+    k->rest = admit(b, w->word, WRITER | WRITER_PARKED, 0, batch) ? w->word : NULL;
+    return 1;
 }
 
 void lots_mailbox_block(lots_mailbox *mailbox)

@@ -29,9 +29,12 @@ static lots_waiter *choose(lots_bucket *b, uintptr_t key, size_t most, lot_filte
     lots_waiter *first = NULL, **end = &first, *next;
     unsigned threads = batch->thread_count;
     for (lots_waiter *w = lot_queue(b, key); w && *count < most; w = next) {
-        int what = filter ? filter(context, w) : LOT_TAKE;
+        int what;
+        if (!w->mailbox && threads == BATCH_THREADS)
+            break;
+        what = filter ? filter(context, w) : LOT_TAKE;
         next = w->next;
-        if (what == LOT_STOP || (!w->mailbox && threads == BATCH_THREADS))
+        if (what == LOT_STOP)
             break;
         if (what == LOT_SKIP)
             continue;
@@ -70,7 +73,8 @@ lot_result lot_unpark_requeue(uintptr_t from, uintptr_t to, size_t wake, lot_cal
     lot_result result = {0};
     lots_bucket *b, *a = lock_two(from, to, &b);
     lots_waiter *first = choose(a, from, wake, NULL, NULL, &result.woken, batch), *w;
-    while (from != to && (w = lot_queue(a, from))) {
+    /* A full batch first: those whom it could not take are to be woken, not moved. */
+    while (from != to && (result.woken == wake || !batch_is_full(batch)) && (w = lot_queue(a, from))) {
         lot_unlink(a, w);
         w->ticket = 0; /* it arrives at another queue now, behind those who are there */
         lot_enqueue(b, w, to);

@@ -72,6 +72,7 @@ void drain_port(PyObject *port, int rung)
     waiting = PyObject_GetAttr(port, names.s_waiting);
     do {
         n = mailbox && waiting ? core->mailbox_drain(mailbox, woken, AT_ONCE, rung) : 0;
+        rung = 0;
         for (size_t i = 0; i < n; i++) {
             PyObject *cookie = PyLong_FromUnsignedLongLong(woken[i]);
             PyObject *future = cookie ? find(waiting, cookie) : NULL;
@@ -79,7 +80,13 @@ void drain_port(PyObject *port, int rung)
             Py_XDECREF(future);
             Py_XDECREF(none);
             Py_XDECREF(cookie);
-            PyErr_Clear(); /* a future that is done already: it was cancelled, or its time is up */
+            if (!PyErr_Occurred())
+                continue;
+            /* An Exception is a future that is done already: it was cancelled, or its time is up. */
+            if (type || PyErr_ExceptionMatches(PyExc_Exception))
+                PyErr_Clear();
+            else
+                PyErr_Fetch(&type, &value, &traceback);
         }
     } while (n == AT_ONCE);
     Py_XDECREF(waiting);
@@ -219,7 +226,7 @@ static int begin(Awaiting *a)
     a->port = port_of(a->loop);
     if (!a->port || !(mailbox = mailbox_of(a->port)) || note_contention(a->lock))
         return -1;
-    cookie = a64_fetch_add(&cookies, 1, RELAXED); /* no lock word: a number for each */
+    cookie = a64_fetch_add(&cookies, 2, RELAXED) | (a->seconds >= 0); /* no lock word: a number for each */
     a->cookie = PyLong_FromUnsignedLongLong(cookie);
     task = PyObject_CallNoArgs(names.current_task);
     if (!a->cookie || !task) {
@@ -246,6 +253,10 @@ static PySendResult went(Awaiting *a, PySendResult answer, PyObject *value, PyOb
             cancelled = core->op_cancel(&a->op, LOTS_BY_TIMEOUT, mailbox_of(port));
             if (cancelled & LOTS_MAIL)
                 drain_port(port, 0);
+            if (PyErr_Occurred() && (cancelled & ~LOTS_MAIL) == LOTS_READY)
+                core->op_release(&a->op, 0, NULL);
+            if (PyErr_Occurred())
+                return fail(a);
             return end(a, (cancelled & ~LOTS_MAIL) == LOTS_READY, result);
         }
         if (!poll(a, result, &answer))
@@ -364,8 +375,11 @@ static int awaiting_traverse(PyObject *self, visitproc visit, void *arg)
 
 static void awaiting_finalize(PyObject *self)
 {
-    if (((Awaiting *)self)->stage == WAITING)
-        abandon((Awaiting *)self);
+    Awaiting *a = (Awaiting *)self;
+    if (a->stage == WAITING)
+        abandon(a);
+    else if (a->stage == NEW && a->request)
+        request_not_begun(a->request);
 }
 
 static int awaiting_clear(PyObject *self)

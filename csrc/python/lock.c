@@ -181,11 +181,13 @@ static PyObject *mutex_acquire(PyObject *self, PyObject *arguments, PyObject *ke
 static int mutex_let_go(Lock *lock)
 {
     lock_set_holder(lock, 0);
-    if (!word_release_fast(&lock->word, LOTS_MUTEX) && release_slow(lock, LOTS_MUTEX, 0)) {
+    if (word_release_fast(&lock->word, LOTS_MUTEX))
+        return 0;
+    if (release_slow(lock, LOTS_MUTEX, 0)) {
         PyErr_Format(PyExc_RuntimeError, "release of %R, which nobody holds", lock);
         return -1;
     }
-    return 0;
+    return PyErr_Occurred() ? -1 : 0; /* a signal handler's: the lock is released */
 }
 
 static PyObject *mutex_release(PyObject *self, PyObject *Py_UNUSED(ignored))

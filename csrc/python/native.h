@@ -75,13 +75,14 @@ typedef struct {
     PyObject *ready; /* the awaitable that is done, with None */
 } Names;
 
-extern const lots_capi *core;
 extern Names names;
 extern PyTypeObject RwLockBaseType, MutexBaseType, ReadRequestType, WriteRequestType, MutexRequestType, ReadyType, AwaitingType;
 
+extern const lots_capi *core;
+
 static inline uint64_t holder_of_this_thread(int as_task)
 {
-    return ((uint64_t)PyThread_get_thread_ident() << 2) | (uint64_t)(as_task ? HOLDER_IS_TASK : 0);
+    return (core->thread_token() << 2) | (uint64_t)(as_task ? HOLDER_IS_TASK : 0);
 }
 
 static inline int mode_is_exclusive(unsigned mode) { return mode == LOTS_WRITE || mode == LOTS_MUTEX; }
@@ -140,7 +141,7 @@ static inline void lock_set_holder(Lock *l, uint64_t holder)
 
 /* slow.c */
 int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_out); /* 0, or -1 with an exception */
-int release_slow(Lock *lock, unsigned mode, int fair);   /* 0, or -1: nobody holds so */
+int release_slow(Lock *lock, unsigned mode, int fair);   /* 0, or LOTS_MISUSE: nobody holds so. See drain_port */
 PyObject *running_loop(void);                            /* new reference; NULL without an exception: none */
 PyObject *port_of(PyObject *loop);                       /* new reference; NULL with an exception */
 PyObject *own_port(void);                                /* new reference; NULL without an exception: none */
@@ -150,13 +151,16 @@ int note_contention(Lock *lock);
 
 /* awaiting.c */
 PyObject *await_slowly(Lock *lock, unsigned mode, int limit_kind, double limit, PyObject *request);
-void drain_port(PyObject *port, int rung);               /* raises nothing; an exception that is set stays set */
+/* Schedule the tasks that were woken. An exception that is set stays set; else a signal handler's (KeyboardInterrupt), which
+ * came just then, may be set afterwards: everything was delivered all the same. */
+void drain_port(PyObject *port, int rung);
 
 /* request.c */
 PyObject *request_new(Lock *lock, unsigned mode, int limit_kind, double limit, int raises);
 PyObject *request_try(Lock *lock, unsigned mode);
 /* The end of a slow await. `how`: 1 acquired, 0 timed out, -1 by an exception. Returns what the await gives. */
 PyObject *request_awaited(PyObject *request, int how, double seconds);
+void request_not_begun(PyObject *request); /* its await was made, and dropped: it is pending again, and will say so */
 PyObject *used_before(Lock *lock); /* raises: NULL */
 
 #endif

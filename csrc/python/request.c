@@ -115,11 +115,13 @@ static int release_request(Request *r, int fair)
     }
     if (mode_is_exclusive(mode))
         lock_set_holder(lock, 0);
-    if (!word_release_fast(&lock->word, mode) && release_slow(lock, mode, fair)) {
+    if (word_release_fast(&lock->word, mode))
+        return 0;
+    if (release_slow(lock, mode, fair)) {
         PyErr_Format(PyExc_RuntimeError, "%R was released behind its guard's back", lock);
         return -1;
     }
-    return 0;
+    return PyErr_Occurred() ? -1 : 0; /* a signal handler's: the lock is released */
 }
 
 static PyObject *request_release(PyObject *self, PyObject *Py_UNUSED(ignored))
@@ -181,6 +183,8 @@ PyObject *request_awaited(PyObject *self, int how, double seconds)
     return NULL;
 }
 
+void request_not_begun(PyObject *self) { request_becomes((Request *)self, LOTS_PENDING); }
+
 static PySendResult request_send(PyObject *self, PyObject *Py_UNUSED(value), PyObject **result)
 {
     *result = Py_NewRef(self);
@@ -210,8 +214,7 @@ static int request_true(PyObject *self)
 
 static PyObject *request_is_held(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    int held = request_true(self);
-    return held < 0 ? NULL : PyBool_FromLong(held);
+    return PyBool_FromLong(request_state((Request *)self) == LOTS_HELD);
 }
 
 static int require_held(Request *r)

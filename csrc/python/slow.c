@@ -7,7 +7,6 @@
 #include <math.h>
 
 #define FAR 1e9 /* seconds: as good as never (aiolots/_seconds.py) */
-#define TIMED 1 /* a thread's cookie in the core: this wait has an end of its own (aiolots/_waiters.py) */
 
 PyObject *running_loop(void)
 {
@@ -130,7 +129,7 @@ int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_ou
         if (!blocked)
             return -1;
     }
-    core->op_init(&op, &lock->word, mode, NULL, seconds < 0 ? 0 : TIMED, (uint64_t)PyThread_get_thread_ident());
+    core->op_init(&op, &lock->word, mode, NULL, core->thread_token() << 1 | (seconds >= 0), PyThread_get_thread_ident());
     answer = sleep_on(&op, seconds < 0 ? LOTS_NEVER : clock_now() + (int64_t)ceil(seconds * 1e9));
     if (blocked) {
         PyObject *type, *value, *traceback, *none;
@@ -154,5 +153,5 @@ int release_slow(Lock *lock, unsigned mode, int fair)
     if (answer & LOTS_MAIL)
         drain_port(port, 0);
     Py_XDECREF(port);
-    return (answer & ~LOTS_MAIL) == LOTS_READY ? 0 : -1;
+    return (answer & ~LOTS_MAIL) == LOTS_READY ? 0 : LOTS_MISUSE;
 }

@@ -51,13 +51,14 @@ def main() -> int:
     """Parse the options and run."""
     parser = argparse.ArgumentParser(prog="python -m tests.explorer", description=__doc__.splitlines()[0])
     parser.add_argument("--bug", choices=sorted(BUGS), help="put a known bug back; succeed only if it is found")
+    parser.add_argument("--small-batches", action="store_true", help="wake one thread a batch, so that batches are full")
     parser.add_argument("rest", nargs="*", help="options and programs for the explorer itself")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if options.bug:
             return find_bug(Path(folder), options.bug)
         arguments = options.rest if any(not a.startswith("-") and not a.isdigit() for a in options.rest) else None
-        explorer = build(Path(folder))
+        explorer = build(Path(folder), *(["-DBATCH_THREADS=1"] if options.small_batches else []))
         return subprocess.run([explorer, *(arguments or [*options.rest, *programs()])], check=False).returncode
 
 

@@ -10,7 +10,8 @@
  *   mode    := 'R' read | 'r' read_recursive | 'W' write | 'M' mutex
  *   prefix  := 't' may time out at any step | 'c' may be interrupted (thread) or cancelled (task) at any step
  *            | 's' (in a loop) the loop's own thread acquires, blocking the running loop | 'f' released fairly
- *              'h' (a thread) holds until all fibers without an 'h' have ended
+ *              'h' (a thread) holds until all fibers without an 'h' have ended | 'q' (a task) releases without a turn between
+ *              'i' (a thread) a signal may come while it waits; its handler takes the lock in the mode after the '+'
  *
  * A task that has the lock lets its loop go round once before it releases. Every acquisition, however it ends, is checked
  * against the ghosts: writers alone, readers with readers, answers that agree with the state. */
@@ -33,7 +34,7 @@ void mc_reset_seam(const void *word0, const void *word1);
 
 typedef struct step {
     uint32_t modes[MAX_NESTED];
-    int nested, timed, cancelled, sync, fair, hold;
+    int nested, timed, cancelled, sync, fair, hold, quick, handler;
 } step;
 
 typedef struct actor {
@@ -75,7 +76,8 @@ void program_load(const char *text)
             if (a->count == MAX_STEPS || actor_count == MC_FIBERS)
                 mistake(text, p);
             for (; islower((unsigned char)*p) && *p != 'r'; p++)
-                *(*p == 't' ? &s->timed : *p == 'c' ? &s->cancelled : *p == 's' ? &s->sync : *p == 'h' ? &s->hold : &s->fair) = 1;
+                *(*p == 't' ? &s->timed : *p == 'c' ? &s->cancelled : *p == 's' ? &s->sync : *p == 'h' ? &s->hold : *p == 'q' ? &s->quick
+                  : *p == 'i' ? &s->handler : &s->fair) = 1;
             for (;; p++) {
                 const char *mode = strchr("RrWM", *p);
                 if (!*p || !mode || s->nested == MAX_NESTED)
@@ -153,7 +155,12 @@ static void hold_as_thread(const step *s, int depth, lots_mailbox *own)
 {
     uint32_t mode = s->modes[depth];
     lots_op *op = new_op(mode, NULL, 0);
-    int answer = lots_op_wait(op, s->timed ? 0 : s->cancelled ? -1 : LOTS_NEVER);
+    int answer = lots_op_wait(op, s->timed ? 0 : s->cancelled || s->handler ? -1 : LOTS_NEVER);
+    if (answer == LOTS_INTERRUPTED && s->handler) {
+        const step in_handler = {.modes = {s->modes[1]}, .nested = 1};
+        hold_as_thread(&in_handler, 0, own);
+        answer = lots_op_wait(op, LOTS_NEVER);
+    }
     if (answer == LOTS_INTERRUPTED) {
         answer = lots_op_cancel(op, LOTS_BY_CANCEL, own);
         if (answer & LOTS_MAIL)
@@ -164,7 +171,7 @@ static void hold_as_thread(const step *s, int depth, lots_mailbox *own)
         mc_point("holds", op);
         if (s->hold)
             mc_sleep_until(may_let_go, NULL, 0, "holding");
-        if (depth + 1 < s->nested)
+        if (depth + 1 < s->nested && !s->handler)
             hold_as_thread(s, depth + 1, own);
         release(op, mode, s->fair, own);
     } else {
@@ -278,6 +285,8 @@ static void run_task(task *t)
     } else if ((answer = lots_op_poll(t->op)) == LOTS_READY) {
         ghost_in(t->step->modes[0]);
         schedule(t, HOLDING);
+        if (t->step->quick)
+            run_task(t);
     } else {
         expect(answer, LOTS_PARKED, "poll");
         t->state = AWAITING;
@@ -366,8 +375,15 @@ static void run_loop(void *argument)
     for (task *u = tasks + from; u < tasks + from + loop->count; u++) {
         if (u->state == ENDED)
             continue;
-        if (lots_op_state(u->op) == LOTS_PENDING)
-            lots_op_cancel(u->op, LOTS_BY_CANCEL, NULL);
+        if (!u->step->sync && lots_op_state(u->op) == LOTS_PENDING) { /* it begins only now, on a closed loop: no queueing */
+            int answer = lots_op_poll(u->op);
+            if (answer == LOTS_READY) {
+                ghost_in(u->step->modes[0]);
+                release(u->op, u->step->modes[0], 0, NULL);
+            } else {
+                expect(answer, LOTS_CLOSED, "poll of a task of a closed loop");
+            }
+        }
         if (!u->step->sync)
             end_task(u);
     }
@@ -390,17 +406,27 @@ static void check_word(void)
         mc_fail("the word %#llx denies %d readers or %d writers that are in", (unsigned long long)w, readers, writers);
 }
 
+/* A queue is in the order of arrival, and its links agree. */
+static void check_queue(const lots_waiter *head)
+{
+    const lots_waiter *w = head;
+    for (; w && w->next; w = w->next)
+        if (w->next->prev != w || w->next->ticket <= w->ticket)
+            mc_fail("a queue is out of order, or its links disagree");
+    if (head && (head->prev || head->tail != w))
+        mc_fail("the head of a queue does not know its tail");
+}
+
 void mc_bucket_is_consistent(lots_bucket *b)
 {
     int enter = lot_queue(b, lot_key(&word, PHASE_ENTER)) != NULL, drain_ = lot_queue(b, lot_key(&word, PHASE_DRAIN)) != NULL;
+    check_queue(lot_queue(b, lot_key(&word, PHASE_ENTER)));
     if (BUG_465) /* its logic sets and clears the flags outside the lock, as parking_lot does: only the one direction holds */
         return;
     if (enter != ((word.bits & PARKED) != 0) || drain_ != ((word.bits & WRITER_PARKED) != 0))
         mc_fail("W2: word %#llx, queue to enter %s, queue to drain %s", (unsigned long long)word.bits,
                 enter ? "not empty" : "empty", drain_ ? "not empty" : "empty");
 }
-
-static uint64_t checks;
 
 void program_setup(void)
 {
@@ -411,7 +437,7 @@ void program_setup(void)
     memset(tasks, 0, sizeof tasks);
     for (int i = 0; i < actor_count; i++) {
         actor *a = &actors[i];
-        int is_loop = a->kind == 'L' || a->kind == 'X';
+        int is_loop = strchr("LXD", a->kind) != NULL;
         a->ended = 0;
         static const char *const names[] = {"fiber 0", "fiber 1", "fiber 2", "fiber 3", "fiber 4", "fiber 5", "fiber 6", "fiber 7"};
         if (is_loop) {
@@ -424,9 +450,11 @@ void program_setup(void)
 
 void program_check(void)
 {
-    checks++;
     if (word.bits)
         mc_fail("W4: everybody has left and the word is %#llx", (unsigned long long)word.bits);
+    for (uint32_t mode = 0; mode < LOTS_MODES; mode++)
+        if (lots_release(&word, mode, 0, NULL) != LOTS_MISUSE || word.bits)
+            mc_fail("W6: a release that nobody was owed changed the word to %#llx", (unsigned long long)word.bits);
     if (lots_for_each(NULL, NULL, 0))
         mc_fail("a waiter is left in the lot");
     if (ops_open)

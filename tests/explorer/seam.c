@@ -171,10 +171,13 @@ void bell_ring(bell *b)
     mc_point("ring", b);
     b->rings++;
 }
-void bell_clear(bell *b)
+int bell_clear(bell *b)
 {
+    int rings;
     mc_point("clear the bell", b);
+    rings = b->rings;
     b->rings = 0;
+    return rings > 0;
 }
 void bell_close(bell *b) { b->rings = -1000000; }
 int bell_fd(const bell *b) { return b->rings; }
