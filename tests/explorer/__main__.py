@@ -16,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 CSRC = HERE.parent.parent / "csrc"
-OWN = ("main.c", "engine.c", "seam.c", "programs.c")
+OWN = ("main.c", "engine.c", "seam.c", "programs.c", "actors.c")
 CORE = ("modes", "admit", "acquire", "release", "revoke", "mailbox", "parking_lot", "each", "unpark")
 # Each bug with the programs that show it, and what must be found there. The two words of the incident.
 BUGS = {"465": [("tW | R | W", "0xffffffffffffffff"), ("tW | R", "0xfffffffffffffffe")]}

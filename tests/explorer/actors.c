@@ -1,0 +1,312 @@
+/* What the fibers of a program do. See programs.h. */
+#include "programs.h"
+
+#include "revoke.h"
+
+#include <string.h>
+
+/* --- ghosts -------------------------------------------------------------------------------------------------------- */
+
+static int is_shared(uint32_t mode) { return mode == LOTS_READ || mode == LOTS_READ_RECURSIVE; }
+
+static void ghost_in(uint32_t mode)
+{
+    if (the.writers || (!is_shared(mode) && the.readers))
+        mc_fail("exclusion: mode %u got in beside %d readers and %d writers", mode, the.readers, the.writers);
+    *(is_shared(mode) ? &the.readers : &the.writers) += 1;
+}
+
+static void ghost_out(uint32_t mode) { *(is_shared(mode) ? &the.readers : &the.writers) -= 1; }
+
+static void expect(int what, int wanted, const char *verb)
+{
+    if (what != wanted)
+        mc_fail("%s answered %d, not %d", verb, what, wanted);
+}
+
+static lots_op *new_op(uint32_t mode, lots_mailbox *mailbox, uint64_t cookie)
+{
+    lots_op *op = &the.ops[the.op_count++];
+    lots_op_init(op, &the.word, mode, mailbox, cookie, (uint64_t)mc_self());
+    the.ops_open++;
+    return op;
+}
+
+/* The op's memory is free now: nobody may touch it again. */
+static void end_op(lots_op *op)
+{
+    expect(lots_op_cancel(op, LOTS_BY_CANCEL, NULL), LOTS_MISUSE, "cancel of an op that ended");
+    expect(lots_op_release(op, 0, NULL), LOTS_MISUSE, "release of an op that ended");
+    memset(op, POISON, sizeof *op);
+    the.ops_open--;
+}
+
+/* --- threads ------------------------------------------------------------------------------------------------------- */
+
+static int drain(lots_mailbox *m, int rung);
+
+static void release(lots_op *op, uint32_t mode, int fair, lots_mailbox *own)
+{
+    int answer;
+    ghost_out(mode);
+    answer = lots_op_release(op, fair, own);
+    expect(answer & ~LOTS_MAIL, LOTS_READY, "release");
+    if (answer & LOTS_MAIL)
+        drain(own, 0);
+}
+
+static int may_let_go(void *unused)
+{
+    (void)unused;
+    for (int i = 0; i < the.actor_count; i++)
+        if (!the.actors[i].steps[0].hold && the.actors[i].kind != 'K' && !the.actors[i].ended)
+            return 0;
+    return 1;
+}
+
+static void hold_as_thread(const step *s, int depth, lots_mailbox *own)
+{
+    uint32_t mode = s->modes[depth];
+    lots_op *op = new_op(mode, NULL, 0);
+    int answer = lots_op_wait(op, s->timed ? 0 : s->cancelled || s->handler ? -1 : LOTS_NEVER);
+    if (answer == LOTS_INTERRUPTED && s->handler) {
+        const step in_handler = {.modes = {s->modes[1]}, .nested = 1};
+        hold_as_thread(&in_handler, 0, own);
+        answer = lots_op_wait(op, LOTS_NEVER);
+    }
+    if (answer == LOTS_INTERRUPTED) {
+        answer = lots_op_cancel(op, LOTS_BY_CANCEL, own);
+        if (answer & LOTS_MAIL)
+            drain(own, 0);
+        expect(answer & ~LOTS_MAIL, LOTS_WITHDRAWN, "cancel");
+    } else if (answer == LOTS_READY) {
+        ghost_in(mode);
+        mc_point("holds", op);
+        if (s->hold)
+            mc_sleep_until(may_let_go, NULL, 0, "holding");
+        if (depth + 1 < s->nested && !s->handler)
+            hold_as_thread(s, depth + 1, own);
+        release(op, mode, s->fair, own);
+    } else {
+        expect(answer, s->timed ? LOTS_TIMED_OUT : LOTS_READY, "wait");
+    }
+    end_op(op);
+}
+
+void run_thread(void *argument)
+{
+    actor *a = argument;
+    for (int i = 0; i < a->count; i++)
+        hold_as_thread(&a->steps[i], 0, NULL);
+    a->ended = 1;
+}
+
+static int others_ended(void)
+{
+    for (int i = 0; i < the.actor_count; i++)
+        if (strchr("TLX", the.actors[i].kind) && !the.actors[i].ended)
+            return 0;
+    return 1;
+}
+
+static int keeper_has_work(void *unused)
+{
+    (void)unused;
+    return others_ended() || lot_bucket_of((uintptr_t)&the.word)->woken;
+}
+
+void run_keeper(void *argument)
+{
+    (void)argument;
+    while (!others_ended()) {
+        mc_sleep_until(keeper_has_work, NULL, 0, "the keeper");
+        revoke_late(INT64_MAX, 1);
+    }
+}
+
+/* --- event loops --------------------------------------------------------------------------------------------------- */
+
+#define SCHEDULED 1
+#define AWAITING 2
+#define HOLDING 3
+#define ENDED 4
+
+typedef struct task {
+    const step *step;
+    actor *loop;
+    lots_op *op;
+    int state;
+    int due; /* its place in the loop's ready queue */
+} task;
+
+static task tasks[MC_FIBERS * MAX_STEPS];
+static int turns;
+
+static void schedule(task *t, int state)
+{
+    t->state = state;
+    t->due = ++turns;
+}
+
+static int drain(lots_mailbox *m, int rung)
+{
+    uint64_t cookies[MAX_STEPS];
+    size_t n = lots_mailbox_drain(m, cookies, MAX_STEPS, rung);
+    for (size_t i = 0; i < n; i++)
+        if (tasks[cookies[i]].state == AWAITING)
+            schedule(&tasks[cookies[i]], SCHEDULED);
+    return (int)n;
+}
+
+static void end_task(task *t)
+{
+    t->state = ENDED;
+    end_op(t->op);
+}
+
+/* Ends the wait of a task: by cancellation, or by its timer. */
+static void interrupt_task(task *t)
+{
+    uint32_t why = t->step->timed ? LOTS_BY_TIMEOUT : LOTS_BY_CANCEL;
+    int answer = lots_op_cancel(t->op, why, t->loop->mailbox);
+    if (answer & LOTS_MAIL)
+        drain(t->loop->mailbox, 0);
+    answer &= ~LOTS_MAIL;
+    if (answer == LOTS_READY && t->step->timed) {
+        ghost_in(t->step->modes[0]);
+        schedule(t, HOLDING);
+        return;
+    }
+    expect(answer, LOTS_WITHDRAWN, "cancel");
+    end_task(t);
+}
+
+static void run_task(task *t)
+{
+    int answer;
+    if (t->step->sync) { /* a callback that blocks the running loop */
+        t->state = ENDED;
+        for (task *u = tasks; u < tasks + MC_FIBERS * MAX_STEPS; u++)
+            if (u->loop == t->loop && u->state == HOLDING)
+                return; /* it could never end; the front raises DeadlockError */
+        lots_mailbox_block(t->loop->mailbox);
+        hold_as_thread(t->step, 0, t->loop->mailbox);
+        lots_mailbox_unblock(t->loop->mailbox);
+    } else if (t->state == HOLDING) {
+        release(t->op, t->step->modes[0], t->step->fair, t->loop->mailbox);
+        end_task(t);
+    } else if ((answer = lots_op_poll(t->op)) == LOTS_READY) {
+        ghost_in(t->step->modes[0]);
+        schedule(t, HOLDING);
+        if (t->step->quick)
+            run_task(t);
+    } else {
+        expect(answer, LOTS_PARKED, "poll");
+        t->state = AWAITING;
+    }
+}
+
+static int may_interrupt(const task *t)
+{
+    return (t->step->cancelled || t->step->timed) && (t->state == AWAITING || t->state == SCHEDULED);
+}
+
+static task *first_due(const actor *loop)
+{
+    task *first = NULL;
+    for (task *t = tasks; t < tasks + MC_FIBERS * MAX_STEPS; t++)
+        if (t->loop == loop && (t->state == SCHEDULED || t->state == HOLDING) && (!first || t->due < first->due))
+            first = t;
+    return first;
+}
+
+static int holds_any(const actor *loop)
+{
+    for (task *t = tasks; t < tasks + MC_FIBERS * MAX_STEPS; t++)
+        if (t->loop == loop && t->state == HOLDING)
+            return 1;
+    return 0;
+}
+
+static int are_others_ended(void *unused)
+{
+    (void)unused;
+    return others_ended();
+}
+
+static int bell_is_rung(void *bell_) { return ((bell *)bell_)->rings > 0; }
+
+void run_loop(void *argument)
+{
+    actor *loop = argument;
+    lots_mailbox *m = loop->mailbox;
+    int from = (int)(loop - the.actors) * MAX_STEPS, left, closing = loop->kind == 'X' || loop->kind == 'D';
+    for (int i = 0; i < loop->count; i++) {
+        task *t = &tasks[from + i];
+        *t = (task){.step = &loop->steps[i], .loop = loop};
+        if (!t->step->sync)
+            t->op = new_op(t->step->modes[0], m, (uint64_t)(from + i));
+        schedule(t, SCHEDULED);
+    }
+    for (;;) {
+        task *t = first_due(loop), *victims[MAX_STEPS];
+        int n = 0, c;
+        mc_point("a turn of the loop", loop);
+        left = 0;
+        for (task *u = tasks + from; u < tasks + from + loop->count; u++) {
+            left += u->state != ENDED;
+            if (may_interrupt(u) && u->due <= turns && (u->state == AWAITING || lots_op_state(u->op) != LOTS_PENDING))
+                victims[n++] = u;
+        }
+        if (!left)
+            break;
+        if (closing && !holds_any(loop) && mc_choose(2, "the loop ends"))
+            break;
+        /* A task may be cancelled before whatever comes next: the drain, or another task's turn. */
+        if (n && (c = mc_choose(n + 1, "cancel"))) {
+            interrupt_task(victims[c - 1]);
+            continue;
+        }
+        if (bell_is_rung(&m->bell) && !(t && mc_choose(2, "the bell is answered later"))) {
+            drain(m, 1);
+        } else if (t) {
+            run_task(t);
+        } else {
+            mc_sleep_until(bell_is_rung, &m->bell, n || closing, "the loop");
+            if (bell_is_rung(&m->bell))
+                continue;
+            if (n)
+                interrupt_task(victims[mc_choose(n, "cancel")]);
+            else
+                break; /* closed in its sleep */
+        }
+    }
+    if (loop->kind == 'D' && left)
+        mc_sleep_until(are_others_ended, NULL, 0, "dead");
+    lots_mailbox_close(m);
+    loop->ended = 1;
+    for (task *u = tasks + from; u < tasks + from + loop->count; u++) {
+        if (u->state == ENDED)
+            continue;
+        if (!u->step->sync && lots_op_state(u->op) == LOTS_PENDING) { /* it begins only now, on a closed loop: no queueing */
+            int answer = lots_op_poll(u->op);
+            if (answer == LOTS_READY) {
+                ghost_in(u->step->modes[0]);
+                release(u->op, u->step->modes[0], 0, NULL);
+            } else {
+                expect(answer, LOTS_CLOSED, "poll of a task of a closed loop");
+            }
+        }
+        if (!u->step->sync)
+            end_task(u);
+    }
+    if (m->first)
+        mc_fail("mail is left in a closed mailbox");
+    lots_mailbox_free(m);
+}
+
+void actors_reset(void)
+{
+    turns = 0;
+    memset(tasks, 0, sizeof tasks);
+}

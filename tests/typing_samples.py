@@ -1,0 +1,156 @@
+"""What type checkers are to think of the documented use. test_typing.py runs mypy --strict and pyright over this file.
+
+Each line that ends in `# wrong` must be rejected by both; all others must be accepted by both. Never run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import assert_type
+
+from aiolots import (
+    AsyncMutexGuard,
+    AsyncReadGuard,
+    AsyncWriteGuard,
+    LockStatistics,
+    LockTimeout,
+    Mutex,
+    MutexGuard,
+    ReadGuard,
+    RwLock,
+    WriteGuard,
+    decode,
+    lowlevel,
+)
+
+catalog = RwLock({"a": 1}, name="catalog")
+nothing = RwLock()
+counter: Mutex[int] = Mutex(0)
+bare = Mutex(name="bare")
+assert_type(catalog, RwLock[dict[str, int]])
+assert_type(nothing, RwLock[None])
+assert_type(bare, Mutex[None])
+
+
+def threads() -> None:
+    with catalog.read() as reading:
+        assert_type(reading, ReadGuard[dict[str, int]])
+        assert_type(reading.value, dict[str, int])
+        reading.value = {}  # wrong
+    with catalog.read_recursive(timeout=0.5) as reading:
+        assert_type(reading, ReadGuard[dict[str, int]])
+    with catalog.write() as writing:
+        assert_type(writing, WriteGuard[dict[str, int]])
+        writing.value = {"b": 2}
+        writing.value["c"] = 3
+        writing.value = {"b": "2"}  # wrong
+        writing.value = None  # wrong
+    with counter.lock() as locking:
+        assert_type(locking, MutexGuard[int])
+        locking.value += 1
+        locking.value = "1"  # wrong
+    guard = catalog.write(timeout=1).acquire()
+    assert_type(guard, WriteGuard[dict[str, int]])
+    guard.release()
+    guard.release_fair()
+    assert_type(guard.is_held(), bool)
+    catalog.write().release()  # wrong
+    _ = catalog.write().value  # wrong
+
+
+def tries() -> None:
+    maybe = catalog.try_write()
+    assert_type(maybe, WriteGuard[dict[str, int]] | None)
+    maybe.release()  # wrong
+    if maybe:
+        maybe.release()
+    assert_type(catalog.try_read(), ReadGuard[dict[str, int]] | None)
+    assert_type(catalog.try_read_recursive(), ReadGuard[dict[str, int]] | None)
+    assert_type(counter.try_lock(), MutexGuard[int] | None)
+    with catalog.try_write_for(0.5) as timed:
+        assert_type(timed, WriteGuard[dict[str, int]] | None)
+        timed.value = {}  # wrong
+        if timed is not None:
+            timed.value = {}
+    with catalog.try_read_until(1e9) as shared:
+        assert_type(shared, ReadGuard[dict[str, int]] | None)
+    assert_type(catalog.try_read_for(1).acquire(), ReadGuard[dict[str, int]] | None)
+    assert_type(catalog.try_read_recursive_for(1).acquire(), ReadGuard[dict[str, int]] | None)
+    assert_type(catalog.try_write_until(1e9).acquire(), WriteGuard[dict[str, int]] | None)
+    assert_type(counter.try_lock_for(0).acquire(), MutexGuard[int] | None)
+    assert_type(counter.try_lock_until(1e9).acquire(), MutexGuard[int] | None)
+    catalog.try_write_for("1")  # wrong
+    catalog.try_write_for(None)  # wrong
+    catalog.try_write_for()  # wrong
+    catalog.write(timeout="1")  # wrong
+
+
+async def tasks() -> None:
+    async with catalog.read() as reading:
+        assert_type(reading, AsyncReadGuard[dict[str, int]])
+        assert_type(reading.value, dict[str, int])
+        reading.value = {}  # wrong
+    async with catalog.write() as writing:
+        assert_type(writing, AsyncWriteGuard[dict[str, int]])
+        writing.value = {"b": 2}
+    async with counter.lock() as locking:
+        assert_type(locking, AsyncMutexGuard[int])
+    guard = await catalog.write()
+    assert_type(guard, AsyncWriteGuard[dict[str, int]])
+    guard.release()
+    await guard.release()  # wrong
+    await guard  # wrong
+    async with catalog.try_write_for(0.5) as timed:
+        assert_type(timed, AsyncWriteGuard[dict[str, int]] | None)
+    maybe = await counter.try_lock_for(0)
+    assert_type(maybe, AsyncMutexGuard[int] | None)
+    await catalog.try_read()  # wrong
+    async with catalog:  # wrong
+        pass
+    assert_type(await asyncio.wait_for(catalog.read(), 5), AsyncReadGuard[dict[str, int]])
+
+
+def takes_a_thread_guard(guard: WriteGuard[dict[str, int]]) -> None: ...
+
+
+async def colours() -> None:
+    takes_a_thread_guard(catalog.write().acquire())
+    takes_a_thread_guard(await catalog.write())  # wrong
+    takes_a_thread_guard(catalog.write())  # wrong
+    takes_a_thread_guard(catalog.read().acquire())  # wrong
+    with catalog:  # wrong
+        pass
+
+
+async def drop_in() -> None:
+    with bare:
+        pass
+    async with bare:
+        pass
+    assert_type(bare.acquire(blocking=True, timeout=-1), bool)
+    assert_type(bare.locked(), bool)
+    bare.release()
+    bare.acquire(wait=True)  # wrong
+    condition = threading.Condition(threading.Lock())
+    condition.notify()
+
+
+def diagnosis(error: LockTimeout) -> None:
+    assert_type(catalog.word, int)
+    catalog.word = 0  # wrong
+    assert_type(catalog.statistics(), LockStatistics)
+    catalog.statistics().readers = 1  # wrong
+    assert_type(catalog.reader_count(), int)
+    assert_type(catalog.is_locked(), bool)
+    assert_type(catalog.is_locked_exclusive(), bool)
+    assert_type(decode(catalog.word).readers, int)
+    assert_type(decode(catalog.word).problems, tuple[str, ...])
+    assert_type(lowlevel.waiters(catalog), list[lowlevel.Waiter])
+    assert_type(error.lock_name, str | None)
+    assert_type(error.waited, float)
+    counter.reader_count()  # wrong
+    counter.read()  # wrong
+    catalog.lock()  # wrong
+    RwLock[int]("1")  # wrong
+    RwLock(1, "name")  # wrong

@@ -1,0 +1,439 @@
+"""Where locks are waited for, and how a test waits for that: threads, tasks, loops, and the mix of them.
+
+Nothing here sleeps and hopes. A test asks the lot who is parked (`wait_until_parked`), and whatever may hang hangs for
+WATCHDOG seconds at most, then raises Stuck. A World hands out *attempts*: acquires that run by themselves, in a thread or
+as a task, and can be asked how they went, told to release, and interrupted or cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import ctypes
+import functools
+import gc
+import inspect
+import itertools
+import queue
+import signal
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any, Generic, Self, TypeVar
+
+import pytest
+import uvloop
+
+from aiolots import lowlevel
+
+T = TypeVar("T")
+
+WATCHDOG = 20.0  # seconds: what takes longer is stuck
+YIELD = 0.0005  # seconds between two looks
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.new_event_loop,
+    "uvloop": uvloop.new_event_loop,
+}
+LOOP_KINDS = tuple(LOOPS)
+
+# What each attempt of a world is, in turn: a thread, or a task of the loop of that number.
+WORLDS: dict[str, tuple[str, ...]] = {
+    "thread": ("thread",),
+    "asyncio": ("asyncio 1",),
+    "uvloop": ("uvloop 1",),
+    "mixed": ("thread", "asyncio 1"),
+    "two_loops": ("asyncio 1", "uvloop 2"),
+}
+TASK_WORLDS = ("asyncio", "uvloop")  # all tasks on one loop
+
+
+class Stuck(AssertionError):
+    """Something did not happen within WATCHDOG seconds."""
+
+
+class Interrupted(Exception):
+    """What `Attempt.cancel` raises in a thread that waits, as a signal handler would."""
+
+
+# --- waiting --------------------------------------------------------------------------------------------------------
+
+
+def wait_until(condition: Callable[[], Any], what: Callable[[], str] | str = "", seconds: float = WATCHDOG) -> None:
+    """Return as soon as `condition()` is true; Stuck if it never is."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise Stuck(what() if callable(what) else what or inspect.getsource(condition).strip())
+        time.sleep(YIELD)
+
+
+async def until(condition: Callable[[], Any], what: Callable[[], str] | str = "", seconds: float = WATCHDOG) -> None:
+    """Do the same in a task."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise Stuck(what() if callable(what) else what or inspect.getsource(condition).strip())
+        await asyncio.sleep(0)
+
+
+def parked(lock: Any) -> int:
+    """Return how many are queued at a lock and have no wake under way."""
+    return sum(not waiter.woken for waiter in lowlevel.waiters(lock))
+
+
+def wait_until_parked(lock: Any, count: int) -> None:
+    """Return as soon as exactly `count` are queued at `lock`, none with a wake under way."""
+    wait_until(lambda: parked(lock) == count, lambda: f"not {count} parked: {lock!r}, {lowlevel.waiters(lock)}")
+
+
+async def until_parked(lock: Any, count: int) -> None:
+    """Do the same in a task."""
+    await until(lambda: parked(lock) == count, lambda: f"not {count} parked: {lock!r}, {lowlevel.waiters(lock)}")
+
+
+def assert_idle(*locks: Any) -> None:
+    """Nobody holds, nobody waits, no bit is left (W4)."""
+    for lock in locks:
+        assert lock.word == 0, f"{lock!r} has word {lock.word:#x}"
+        assert lowlevel.waiters(lock) == [], repr(lock)
+        assert not lock.is_locked()
+        holders = lock._holder_list()
+        assert holders == [], f"{lock!r} thinks that it is held: {holders}"
+
+
+# --- threads --------------------------------------------------------------------------------------------------------
+
+
+class InThread(Generic[T]):
+    """A function that runs in a thread of its own."""
+
+    def __init__(self, function: Callable[[], T]) -> None:
+        self._outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
+        self._function = function
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._outcome.set_result(self._function())
+        except BaseException as error:  # noqa: BLE001
+            self._outcome.set_exception(error)
+
+    @property
+    def ident(self) -> int:
+        """The thread's ident."""
+        assert self.thread.ident is not None
+        return self.thread.ident
+
+    def done(self) -> bool:
+        """Whether the function has ended."""
+        return self._outcome.done()
+
+    def join(self, seconds: float = WATCHDOG) -> T:
+        """Return what the function returned, or raise what it raised; Stuck if it does not end."""
+        try:
+            result = self._outcome.result(seconds)
+        except concurrent.futures.TimeoutError:
+            if self._outcome.done():  # its own TimeoutError
+                raise
+            raise Stuck(f"{self._function} did not end within {seconds} s") from None
+        finally:
+            if self._outcome.done():
+                self.thread.join(seconds)
+        return result
+
+
+def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> InThread[T]:
+    """Start `function` in a thread; `.join()` gives its result or raises its exception."""
+    return InThread(functools.partial(function, *args, **kwargs))
+
+
+# --- loops ----------------------------------------------------------------------------------------------------------
+
+
+class LoopThread:
+    """An event loop that runs in a thread of its own."""
+
+    def __init__(self, kind: str = "asyncio") -> None:
+        self.kind = kind
+        self.loop = LOOPS[kind]()
+        self.thread: threading.Thread
+        self.start()
+
+    def start(self) -> None:
+        """Run the loop; again, if it was stopped."""
+        self.thread = threading.Thread(target=self.loop.run_forever, name=f"loop-{self.kind}", daemon=True)
+        self.thread.start()
+        self.call(lambda: None)
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Start a task on the loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
+    def run(self, coroutine: Coroutine[Any, Any, T], seconds: float = WATCHDOG) -> T:
+        """Run a task on the loop to its end: its result or exception, or Stuck."""
+        return outcome_of(self.submit(coroutine), seconds)
+
+    def call(self, function: Callable[[], T], seconds: float = WATCHDOG) -> T:
+        """Call a plain function on the loop's thread, between two steps of its tasks."""
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def run() -> None:
+            try:
+                future.set_result(function())
+            except BaseException as error:  # noqa: BLE001
+                future.set_exception(error)
+
+        self.loop.call_soon_threadsafe(run)
+        return outcome_of(future, seconds)
+
+    def stop(self) -> None:
+        """Stop the loop as it is, tasks and all; its thread ends. It is not closed."""
+        if self.thread.is_alive():
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self.thread.join(WATCHDOG)
+            if self.thread.is_alive():
+                raise Stuck(f"{self.loop} does not stop")
+
+    def close(self, *, cancel: bool = True) -> None:
+        """Cancel the tasks (unless told not to), stop and close the loop."""
+        if self.loop.is_closed():
+            return
+        if cancel:
+            if not self.thread.is_alive():
+                self.start()
+            self.run(self._end())
+        self.stop()
+        self.loop.close()
+
+    async def _end(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self.loop.shutdown_asyncgens()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def outcome_of(future: concurrent.futures.Future[T], seconds: float = WATCHDOG) -> T:
+    """Return or raise what came of a future; Stuck if nothing does."""
+    try:
+        return future.result(seconds)
+    except concurrent.futures.TimeoutError:
+        if future.done():  # its own TimeoutError
+            raise
+        raise Stuck(f"{future} has no outcome after {seconds} s") from None
+
+
+def run_on(kind: str, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on a new loop of that kind, here; TimeoutError if it does not end."""
+
+    async def bounded() -> T:
+        async with asyncio.timeout(WATCHDOG):
+            return await coroutine
+
+    with asyncio.Runner(loop_factory=LOOPS[kind]) as runner:
+        return runner.run(bounded())
+
+
+def on_each_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Make an `async def test_...` a test that runs on each kind of event loop."""
+    signature = inspect.signature(test)
+
+    @functools.wraps(test)
+    def run(loop_kind: str, **kwargs: Any) -> None:
+        async def body() -> None:
+            await test(**kwargs)
+
+        run_on(loop_kind, body())
+
+    del run.__wrapped__
+    kind = inspect.Parameter("loop_kind", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    run.__signature__ = signature.replace(parameters=[kind, *signature.parameters.values()])  # type: ignore[attr-defined]
+    each: Callable[..., None] = pytest.mark.parametrize("loop_kind", LOOP_KINDS)(run)
+    return each
+
+
+# --- attempts -------------------------------------------------------------------------------------------------------
+
+
+class Attempt:
+    """One acquire that runs by itself. Of the two kinds, one thread each, or one task each."""
+
+    is_task: bool
+
+    def __init__(self) -> None:
+        self._outcome: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+    def done(self) -> bool:
+        """Whether the acquire has ended, somehow."""
+        return self._outcome.done()
+
+    def guard(self, seconds: float = WATCHDOG) -> Any:
+        """Wait until the acquire has ended: what it gave, or the exception that it raised."""
+        return outcome_of(self._outcome, seconds)
+
+    def error(self) -> BaseException:
+        """Wait until the acquire has ended, and return the exception that it raised."""
+        try:
+            got = outcome_of(self._outcome)
+        except Stuck:
+            raise
+        except BaseException as error:  # noqa: BLE001
+            return error
+        raise AssertionError(f"it raised nothing, but gave {got!r}")
+
+    def release(self) -> None:
+        """Release the guard where it was taken: in that thread, on that loop."""
+        guard = self.guard()
+        self.do(guard.release)
+
+    def do(self, function: Callable[[], T]) -> T:
+        """Call a plain function in that thread, or on that loop."""
+        raise NotImplementedError
+
+    def cancel(self, message: str = "enough") -> None:
+        """Interrupt the acquire (a thread: Interrupted; a task: CancelledError) and wait until it has ended."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Let go of whatever is left."""
+        raise NotImplementedError
+
+
+class ThreadAttempt(Attempt):
+    """An acquire in a thread, which then waits for what to do."""
+
+    is_task = False
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        super().__init__()
+        self._todo: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = in_thread(self._live, make)
+
+    def _live(self, make: Callable[[], Any]) -> None:
+        try:
+            try:
+                self._outcome.set_result(make().acquire())
+            except BaseException as error:  # noqa: BLE001
+                self._outcome.set_exception(error)
+            while (task := self._todo.get()) is not None:
+                task()
+        except Interrupted:  # it came when the acquire was over already
+            pass
+
+    def do(self, function: Callable[[], T]) -> T:
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def run() -> None:
+            try:
+                future.set_result(function())
+            except BaseException as error:  # noqa: BLE001
+                future.set_exception(error)
+
+        self._todo.put(run)
+        return outcome_of(future)
+
+    def cancel(self, message: str = "enough") -> None:
+        """Raise Interrupted in the thread. The signal is there to end its sleep: it may come too early, so again and again."""
+        before = signal.signal(signal.SIGUSR1, lambda *_: None)
+        try:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(Interrupted))
+            end = time.monotonic() + WATCHDOG
+            while not self._outcome.done():
+                if time.monotonic() > end:
+                    raise Stuck("an interrupted thread waits on")
+                signal.pthread_kill(self._thread.ident, signal.SIGUSR1)
+                time.sleep(YIELD)
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+
+    def close(self) -> None:
+        self._todo.put(None)
+        if self._outcome.done():
+            self._thread.join()
+
+
+class TaskAttempt(Attempt):
+    """An acquire in a task of its own."""
+
+    is_task = True
+
+    def __init__(self, make: Callable[[], Any], loop: LoopThread) -> None:
+        super().__init__()
+        self._loop = loop
+        self.task: asyncio.Task[None]
+        loop.call(functools.partial(self._start, make))
+
+    def _start(self, make: Callable[[], Any]) -> None:
+        self.task = self._loop.loop.create_task(self._live(make))
+
+    async def _live(self, make: Callable[[], Any]) -> None:
+        try:
+            self._outcome.set_result(await make())
+        except BaseException as error:  # noqa: BLE001
+            self._outcome.set_exception(error)
+
+    def do(self, function: Callable[[], T]) -> T:
+        return self._loop.call(function)
+
+    def cancel(self, message: str = "enough") -> None:
+        self._loop.call(lambda: self.task.cancel(message))
+        wait_until(self.done, "a cancelled task waits on")
+
+    def close(self) -> None:
+        """Its loop does it."""
+
+
+class World:
+    """Hands out attempts: threads, tasks of one loop, a mix, tasks of two loops. See WORLDS."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._kinds = itertools.cycle(WORLDS[name])
+        self._loops: dict[str, LoopThread] = {}
+        self._attempts: list[Attempt] = []
+
+    def attempt(self, make: Callable[[], Any]) -> Attempt:
+        """Start to acquire what `make()` requests; the next kind of this world does it. Returns at once."""
+        kind = next(self._kinds)
+        attempt = ThreadAttempt(make) if kind == "thread" else TaskAttempt(make, self._loop(kind))
+        self._attempts.append(attempt)
+        return attempt
+
+    def _loop(self, kind: str) -> LoopThread:
+        if kind not in self._loops:
+            self._loops[kind] = LoopThread(kind.split(maxsplit=1)[0])
+        return self._loops[kind]
+
+    def close(self) -> None:
+        """End all threads and loops."""
+        for loop in self._loops.values():
+            loop.close()
+        for attempt in self._attempts:
+            attempt.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@contextlib.contextmanager
+def no_collector() -> Iterator[None]:
+    """Keep the cyclic collector away: what is dropped here is dropped by its count."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
