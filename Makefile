@@ -8,6 +8,7 @@ DEMO_ARGS =
 DEMO_SMOKE = --seconds 3
 SECONDS_ = 30
 PYTEST_ARGS =
+BENCH_ARGS =
 
 # What the extension is made of. pip is run again when any of it, or the flavour, has changed.
 CSRC = $(wildcard csrc/*.[ch] csrc/python/*.[ch])
@@ -16,7 +17,7 @@ FLAVOUR = parker=$(AIOLOTS_PARKER) sanitize=$(AIOLOTS_SANITIZE) debug=$(AIOLOTS_
 INSTALL = -m pip install -q --disable-pip-version-check
 BUILDERS = "setuptools>=77" "cffi>=1.17.1"
 
-.PHONY: venv demo test pytest matrix ctest lint types explore explore-bug stress sdist clean FORCE
+.PHONY: venv demo test pytest matrix ctest lint types explore explore-bug stress bench bench-smoke sdist clean FORCE
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -69,6 +70,14 @@ explore-bug: venv
 
 stress: venv
 	$(PY) -m tests.stress --seconds $(SECONDS_)
+
+# Ratios to the peers: Markdown, JSON and the plot in build/bench. Wants a quiet machine; the smoke test does not.
+bench: venv
+	$(PY) $(INSTALL) --no-build-isolation -e ".[bench]"
+	$(PY) -m bench --output build/bench $(BENCH_ARGS)
+
+bench-smoke: venv
+	$(PY) -m bench --smoke $(BENCH_ARGS)
 
 # The sdist, and a wheel that is built from it.
 sdist: venv

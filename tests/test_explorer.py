@@ -36,7 +36,8 @@ def test_no_program_breaks_an_invariant_and_all_are_exhausted(built: Path) -> No
 def test_batches_that_are_full(tmp_path: Path) -> None:
     """With one thread a batch every crowd takes several: the rest is admitted after the first was woken."""
     small = explorer.build(tmp_path, "-DBATCH_THREADS=1")
-    programs = ["W | R | R | tR", "R | L W sR | R", "hR | tW | R | R", "W | R R | R | R", "hR | tW | tR | R", "L R R | W | R | R"]
+    programs = ["W | R | R | tR", "R | L W sR | R", "hR | tW | R | R", "W | R R | R | R", "hR | tW | tR | R"]
+    programs.append("L R R | W | R | R")
     answer = run([small, *programs])
     assert answer.returncode == 0, answer.stdout
     assert "not exhausted" not in answer.stdout
