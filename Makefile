@@ -27,7 +27,7 @@ demo: venv
 	$(PY) -m aiolots demo $(DEMO_ARGS)
 
 # Everything; what looks at the tree and not at the interpreter runs once, on the default Python.
-test: lint types ctest pytest matrix
+test: lint types pytest matrix
 
 pytest: venv
 	AIOLOTS_PURE=0 $(PY) -m pytest $(PYTEST_ARGS)
@@ -49,7 +49,7 @@ test-%: .venvs/%/.built
 	AIOLOTS_PURE=1 .venvs/$*/bin/python -m pytest -m "not once" $(PYTEST_ARGS)
 	.venvs/$*/bin/python -m aiolots demo $(DEMO_SMOKE)
 
-# The C tests need no Python; without the folder there are none.
+# The C tests alone; pytest runs them too, under both parkers.
 ctest:
 	@[ ! -f tests/c/Makefile ] || $(MAKE) -C tests/c test
 

@@ -86,9 +86,13 @@ static int park(lots_waiter *w)
 {
     uint64_t bit = w->phase == PHASE_DRAIN ? WRITER_PARKED : PARKED;
     uintptr_t key = lot_key(w->word, w->phase);
-    lots_bucket *b = lot_lock(key);
-    uint64_t seen = word_load(w->word);
+    lots_bucket *b;
+    uint64_t seen;
     int answer = LOTS_READY;
+    if (!w->mailbox)
+        parker_prepare(w);
+    b = lot_lock(key);
+    seen = word_load(w->word);
     if (w->mailbox && a32_load(&w->mailbox->closed, RELAXED)) { /* set before the walk of lots_mailbox_close */
         answer = LOTS_CLOSED;
     } else {
@@ -189,7 +193,6 @@ int lots_op_poll(lots_op *op)
 int lots_op_wait(lots_op *op, int64_t deadline_ns)
 {
     lots_waiter *w = op_waiter(op);
-    parker_prepare(w);
     for (;;) {
         int answer = lots_op_poll(op);
         if (answer == LOTS_PARKED) {

@@ -71,10 +71,11 @@ static inline uint64_t word_entered(uint64_t w, const lots_mode *mode)
     return mode->adds & READERS ? w + ONE_READER : w | mode->adds;
 }
 
-/* Does the word say that `mode` holds the lock? A writer that still drains does not. */
+/* Does the word say that `mode` holds the lock? A writer that still drains does not, nor one whose last reader has just
+ * left and is on the way to wake it. */
 static inline int word_is_held(uint64_t w, const lots_mode *mode)
 {
-    return mode->adds & READERS ? (w & READERS) != 0 : (w & (WRITER | READERS)) == WRITER;
+    return mode->adds & READERS ? (w & READERS) != 0 : (w & (WRITER | WRITER_PARKED | READERS)) == WRITER;
 }
 
 static inline uint64_t word_reader_left(uint64_t w) { return w - ONE_READER; }

@@ -51,7 +51,6 @@ int lot_unlink(lots_bucket *b, lots_waiter *w); /* 1: it was the last one at its
 int lot_fair_due(lots_bucket *b);
 /* Publish a wake to a waiter that was unlinked: a thread's handle, or a task's mail, goes into the batch. */
 void lot_wake_later(lots_bucket *b, lots_waiter *w, uint32_t token, lots_batch *batch);
-static inline int batch_is_full(const lots_batch *batch) { return batch->thread_count == BATCH_THREADS; }
 void lot_unlink_woken(lots_bucket *b, lots_waiter *w);
 void lot_nudge(lots_waiter *w, lots_batch *batch); /* mail without a wake: look again */
 

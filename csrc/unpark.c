@@ -73,8 +73,8 @@ lot_result lot_unpark_requeue(uintptr_t from, uintptr_t to, size_t wake, lot_cal
     lot_result result = {0};
     lots_bucket *b, *a = lock_two(from, to, &b);
     lots_waiter *first = choose(a, from, wake, NULL, NULL, &result.woken, batch), *w;
-    /* A full batch first: those whom it could not take are to be woken, not moved. */
-    while (from != to && (result.woken == wake || !batch_is_full(batch)) && (w = lot_queue(a, from))) {
+    /* Fewer than were to be woken, and somebody is left: the batch is full. They are to be woken, not moved. */
+    while (from != to && result.woken == wake && (w = lot_queue(a, from))) {
         lot_unlink(a, w);
         w->ticket = 0; /* it arrives at another queue now, behind those who are there */
         lot_enqueue(b, w, to);

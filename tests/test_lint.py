@@ -168,7 +168,7 @@ PYTHON = tuple(f"{room}/**/*.py" for room in ROOMS)
 
 RULES = [
     HouseRule(atomics_have_one_home, C, "the explorer swaps csrc/atomics.h: an atomic named elsewhere escapes it"),
-    HouseRule(sleeping_has_few_homes, C, "only parkers, the bucket lock and the keeper's thread sleep: elsewhere it holds the GIL"),
+    HouseRule(sleeping_has_few_homes, C, "only parkers, the bucket lock and the keeper sleep: elsewhere it holds the GIL"),
     HouseRule(python_has_one_home, C, "the core compiles without Python; Python.h belongs under csrc/python/"),
     HouseRule(
         arithmetic_is_explained, C, "invariant W1: arithmetic on an atomic needs a comment close by on why it is safe"
