@@ -1,0 +1,7 @@
+"""Stress: threads, two event loops, cancellations and very short timeouts on a few locks, checked by ghost state.
+
+    python -m tests.stress --seconds 60 --loop both --seed 1
+
+A run is a series of rounds, each on new locks. The round `parking_lot` is the very mix that drives the word of parking_lot
+0.12.1 to 0xffffffffffffffff within seconds; the round `worlds` is everything at once.
+"""

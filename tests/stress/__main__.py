@@ -1,0 +1,27 @@
+"""Runs the stress from the command line; the exit status is 1 if anything was wrong."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from tests.stress.rounds import run
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.stress", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=30.0, help="how long (default 30)")
+    parser.add_argument("--seed", type=int, default=1, help="what the workers choose by; threads interleave as they like")
+    parser.add_argument("--loop", choices=("asyncio", "uvloop", "both"), default="both", help="what the two loops are")
+    options = parser.parse_args()
+    report = run(options.seconds, options.seed, options.loop)
+    print(f"seed {options.seed}, loops: {options.loop}\n{report}", flush=True)
+    if report.stuck:  # threads that never end would keep the process
+        sys.stderr.flush()
+        os._exit(1)
+    return 1 if report.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
