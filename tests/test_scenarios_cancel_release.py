@@ -246,7 +246,8 @@ def test_r13_an_abandoned_acquire_warns_and_lets_go(kind: str, mode: Mode) -> No
 
     def release_and_wait_for(caught: Any) -> None:
         hindrance.release()
-        wait_until(lambda: caught.list)
+        # Without the GIL a thread drops its objects' last references when it runs: an idle loop has to be given a turn.
+        wait_until(lambda: loop.call(list) or caught.list)
 
     with LoopThread(kind) as loop:
         future = asyncio.run_coroutine_threadsafe(acquire(), loop.loop)

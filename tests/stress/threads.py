@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from aiolots import Mutex, RwLock, decode
 from tests.stress.ghost import Crew, Ghost, Worker
@@ -145,7 +145,8 @@ def sample_words(locks: list[Lock], mutexes: list[Mutex[Ghost]], wrong: list[str
 
     def step(worker: Worker) -> None:
         worker.begins("samples the words")
-        for lock in (*locks, *mutexes):
+        looked_at: list[Any] = [*locks, *mutexes]
+        for lock in looked_at:
             for _ in range(10):
                 word = decode(lock.word)
                 if word.problems:

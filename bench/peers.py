@@ -1,0 +1,110 @@
+"""The other libraries: which are here, in which version, and how each is used when it matters how fast.
+
+Each is used the way its documentation gives as the fast one: anyio's Lock with fast_acquire, aiorwlock's RWLock with fast
+(neither then yields to the loop on an uncontended acquire), readerwriterlock's and fasteners' plain locks; readerwriterlock's
+marker objects are made once for each thread, outside of the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.metadata
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+NAMES = ("aiologic", "aiorwlock", "anyio", "fasteners", "readerwriterlock", "uvloop", "ft_utils", "cereggii")
+
+
+class Peer(NamedTuple):
+    """A lock of another library: what to write to take it, and the names that the statement uses."""
+
+    name: str
+    statement: str
+    names: dict[str, Any]
+    fresh: Callable[[], dict[str, Any]] | None = None  # the names for one more thread, where they cannot be shared
+
+    def names_for_a_thread(self) -> dict[str, Any]:
+        """Return the names, for one thread of several."""
+        return self.fresh() if self.fresh else self.names
+
+
+@dataclass(slots=True)
+class Peers:
+    """The libraries that are here."""
+
+    versions: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+    @classmethod
+    def found(cls) -> Peers:
+        """Import what there is."""
+        peers = cls()
+        for name in NAMES:
+            try:
+                importlib.import_module(name)
+            except ImportError:
+                peers.missing.append(name)
+                continue
+            try:
+                peers.versions[name] = importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:
+                peers.versions[name] = "?"
+        return peers
+
+    def get(self, name: str) -> Any:
+        """Return the module, or None."""
+        return importlib.import_module(name) if name in self.versions else None
+
+    def thread_mutexes(self) -> list[Peer]:
+        """Mutexes for threads, the stdlib's first."""
+        found = [Peer("threading.Lock", "with lock: pass", {"lock": threading.Lock()})]
+        if aiologic := self.get("aiologic"):
+            found.append(Peer("aiologic.Lock", "with lock: pass", {"lock": aiologic.Lock()}))
+        return found
+
+    def thread_rwlocks(self) -> list[tuple[str, Peer, Peer]]:
+        """Read-write locks for threads: name, reading, writing."""
+        found = []
+        if self.get("readerwriterlock"):
+            rwlock: Any = importlib.import_module("readerwriterlock.rwlock")
+            name, lock = "readerwriterlock.RWLockWrite", rwlock.RWLockWrite()
+
+            def markers(lock: Any = lock) -> dict[str, Any]:
+                return {"reading": lock.gen_rlock(), "writing": lock.gen_wlock()}
+
+            found.append(pair_of(name, markers(), "with reading: pass", "with writing: pass", markers))
+        if fasteners := self.get("fasteners"):
+            name, names = "fasteners.ReaderWriterLock", {"lock": fasteners.ReaderWriterLock()}
+            found.append(pair_of(name, names, "with lock.read_lock(): pass", "with lock.write_lock(): pass"))
+        if self.get("ft_utils"):
+            synchronization: Any = importlib.import_module("ft_utils.synchronization")
+            name, lock = "ft_utils.RWLock", synchronization.RWLock()
+            names = {"lock": lock, "Reading": synchronization.RWReadContext, "Writing": synchronization.RWWriteContext}
+            found.append(pair_of(name, names, "with Reading(lock): pass", "with Writing(lock): pass"))
+        return found
+
+    def task_mutexes(self) -> list[Peer]:
+        """Mutexes for tasks, the stdlib's first."""
+        found = [Peer("asyncio.Lock", "async with lock: pass", {"lock": asyncio.Lock()})]
+        if anyio := self.get("anyio"):
+            found.append(Peer("anyio.Lock", "async with lock: pass", {"lock": anyio.Lock(fast_acquire=True)}))
+        if aiologic := self.get("aiologic"):
+            found.append(Peer("aiologic.Lock", "async with lock: pass", {"lock": aiologic.Lock()}))
+        return found
+
+    def task_rwlocks(self) -> list[tuple[str, Peer, Peer]]:
+        """Read-write locks for tasks: name, reading, writing."""
+        if aiorwlock := self.get("aiorwlock"):
+            names = {"lock": aiorwlock.RWLock(fast=True)}
+            return [pair_of("aiorwlock.RWLock", names, "async with lock.reader: pass", "async with lock.writer: pass")]
+        return []
+
+
+def pair_of(
+    name: str, names: dict[str, Any], read: str, write: str, fresh: Callable[[], dict[str, Any]] | None = None
+) -> tuple[str, Peer, Peer]:
+    """A read-write lock as two peers."""
+    return name, Peer(name, read, names, fresh), Peer(name, write, names, fresh)
