@@ -99,7 +99,7 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
             if answer != READY:
                 began = time.monotonic()
                 if not _wait.block(self._lock, op, self._mode, self._seconds()):
-                    return self._timed_out(time.monotonic() - began)
+                    return self._timed_out(time.monotonic() - began)  # type: ignore[no-any-return]
             self._lock._holders[id(self)] = Holder(self._mode, lib.lots_thread_token(), is_task=False)
         except BaseException:
             if ours:
@@ -129,7 +129,7 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
             if answer != READY:
                 began = time.monotonic()
                 if not (yield from _wait.suspend(self._lock, op, self._seconds())):
-                    return self._timed_out(time.monotonic() - began)
+                    return self._timed_out(time.monotonic() - began)  # type: ignore[no-any-return]
             self._lock._holders[id(self)] = Holder(self._mode, lib.lots_thread_token(), is_task=True)
         except BaseException:
             if ours:

@@ -39,10 +39,17 @@
 #include "acquire.h"
 
 #include "admit.h"
+#include "fast_path.h"
 #include "mailbox.h"
 #include "revoke.h"
 
 #include <string.h>
+
+#ifdef LOTS_MODEL
+#define SPIN_TURNS 0 /* spinning adds no behaviour, only steps */
+#else
+#define SPIN_TURNS 10
+#endif
 
 static uint32_t state_of(lots_waiter *w)
 {
@@ -53,23 +60,12 @@ static uint32_t state_of(lots_waiter *w)
 /* RELEASE: a guard may be released by another thread, whose claim in lots_op_release ACQUIREs it. */
 static void set_state(lots_waiter *w, uint32_t state) { a32_store(&w->state, state, RELEASE); }
 
-/* The fast path: all of the lock in one CAS, or nothing. */
-static int grab(lots_word *word, const lots_mode *mode)
-{
-    uint64_t seen = word_load(word);
-    while (word_may_enter(seen, mode) && !(mode->drains && word_has_readers(seen)))
-        /* ACQUIRE pairs with the RELEASE of whoever released the lock. */
-        if (a64_cas(word_atomic(word), &seen, word_entered(seen, mode), ACQUIRE))
-            return 1;
-    return 0;
-}
-
 /* The first phase: in beside readers, or nothing. */
 static int enter(lots_waiter *w)
 {
     uint64_t seen = word_load(w->word);
     while (word_may_enter(seen, waiter_mode(w)))
-        /* ACQUIRE as in grab. */
+        /* ACQUIRE pairs with the RELEASE of whoever released the lock. */
         if (a64_cas(word_atomic(w->word), &seen, word_entered(seen, waiter_mode(w)), ACQUIRE))
             return 1;
     return 0;
@@ -190,9 +186,24 @@ int lots_op_poll(lots_op *op)
     return LOTS_READY;
 }
 
+/* Try for a moment before the first queueing, as parking_lot does: while nobody is queued whom we would pass. The GIL is
+ * not held here. */
+static void spin(const lots_waiter *w)
+{
+    for (unsigned turn = 0; turn < SPIN_TURNS; turn++) {
+        uint64_t seen = word_load(w->word);
+        if ((seen & PARKED) || word_may_enter(seen, waiter_mode(w)))
+            return;
+        parker_relax(turn);
+    }
+}
+
 int lots_op_wait(lots_op *op, int64_t deadline_ns)
 {
     lots_waiter *w = op_waiter(op);
+    uint32_t state = state_of(w);
+    if ((state == LOTS_PENDING || state == LOTS_ACQUIRING) && !w->ticket)
+        spin(w);
     for (;;) {
         int answer = lots_op_poll(op);
         if (answer == LOTS_PARKED) {
@@ -302,7 +313,7 @@ int lots_op_try(lots_op *op)
     /* ACQ_REL as in lots_op_poll. */
     if (!a32_cas(&w->state, &pending, LOTS_ACQUIRING, ACQ_REL))
         return LOTS_MISUSE;
-    if (!grab(w->word, waiter_mode(w)))
+    if (!word_try(w->word, waiter_mode(w)))
         return LOTS_PARKED;
     set_state(w, LOTS_HELD);
     return LOTS_READY;
@@ -320,6 +331,6 @@ int lots_op_release(lots_op *op, int fair, lots_mailbox *own)
 
 uint32_t lots_op_state(const lots_op *op) { return state_of(op_waiter((lots_op *)op)); }
 
-int lots_try(lots_word *word, uint32_t mode) { return grab(word, &lots_modes[mode]); }
+int lots_try(lots_word *word, uint32_t mode) { return word_try(word, &lots_modes[mode]); }
 
 uint64_t lots_word_load(const lots_word *word) { return word_load((lots_word *)word); }

@@ -56,4 +56,15 @@ typedef struct { uint32_t value_; } lots_a32;
 #define a32_fetch_add(p, v, order) atomic_fetch_add_explicit(LOTS_A32(p), v, order)
 
 #endif
+
+/* Tell the processor that a thread spins. */
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
 #endif

@@ -36,5 +36,6 @@ void parker_finish(struct lots_waiter *w);  /* the owner will not sleep on it ag
 parker_handle parker_publish(struct lots_waiter *w, uint32_t state);
 void parker_wake(parker_handle handle);
 int parker_sleep(struct lots_waiter *w, int64_t deadline_ns);
+void parker_relax(unsigned turn); /* one turn of a thread that spins: a few at full speed, then others may run */
 
 #endif

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -29,6 +30,15 @@ parker_handle parker_publish(lots_waiter *w, uint32_t state)
 }
 
 void parker_wake(parker_handle handle) { futex(handle.what, FUTEX_WAKE_BITSET, 1, NULL); }
+
+void parker_relax(unsigned turn)
+{
+    if (turn >= 3)
+        sched_yield();
+    else
+        for (unsigned i = 0; i < 4u << turn; i++)
+            cpu_relax();
+}
 
 int parker_sleep(lots_waiter *w, int64_t deadline_ns)
 {

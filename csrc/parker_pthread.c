@@ -5,6 +5,7 @@
  * meanwhile (to leave the queue at every slice would let readers in past a writer), so here, unlike with futexes, a signal
  * handler must not take the very lock that its thread waits for. */
 #include <errno.h>
+#include <sched.h>
 #include <time.h>
 
 #include "clock.h"
@@ -65,6 +66,15 @@ static int sleep_until(parker *p, int64_t now, int64_t until)
     (void)now;
     return pthread_cond_timedwait(&p->cond, &p->mutex, &at);
 #endif
+}
+
+void parker_relax(unsigned turn)
+{
+    if (turn >= 3)
+        sched_yield();
+    else
+        for (unsigned i = 0; i < 4u << turn; i++)
+            cpu_relax();
 }
 
 int parker_sleep(lots_waiter *w, int64_t deadline_ns)

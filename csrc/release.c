@@ -12,6 +12,8 @@
  * and WRITER and admitted the queue itself; admit_drainer finds nobody, or another writer beside readers, and does nothing. */
 #include "admit.h"
 
+#include "fast_path.h"
+
 static int release_reader(lots_word *word, lots_batch *batch)
 {
     uint64_t seen = word_load(word);
@@ -53,10 +55,16 @@ static int release_writer(lots_word *word, const lots_mode *mode, int fair, lots
     return LOTS_READY;
 }
 
-int lots_release(lots_word *word, uint32_t mode, int fair, lots_mailbox *own)
+/* Apart, so that a release that wakes nobody does not pay for a batch. */
+static __attribute__((noinline)) int release_slow(lots_word *word, const lots_mode *mode, int fair, lots_mailbox *own)
 {
     lots_batch batch = {.own = own};
-    const lots_mode *m = &lots_modes[mode];
-    int answer = m->adds & READERS ? release_reader(word, &batch) : release_writer(word, m, fair, &batch);
+    int answer = mode->adds & READERS ? release_reader(word, &batch) : release_writer(word, mode, fair, &batch);
     return answer | (batch.quiet ? LOTS_MAIL : 0);
+}
+
+int lots_release(lots_word *word, uint32_t mode, int fair, lots_mailbox *own)
+{
+    const lots_mode *m = &lots_modes[mode];
+    return word_release_fast(word, m) ? LOTS_READY : release_slow(word, m, fair, own);
 }

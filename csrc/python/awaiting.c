@@ -228,12 +228,12 @@ static int begin(Awaiting *a)
         return -1;
     cookie = a64_fetch_add(&cookies, 2, RELAXED) | (a->seconds >= 0); /* no lock word: a number for each */
     a->cookie = PyLong_FromUnsignedLongLong(cookie);
-    task = PyObject_CallNoArgs(names.current_task);
+    task = PyObject_CallOneArg(names.current_task, a->loop);
     if (!a->cookie || !task) {
         Py_XDECREF(task);
         return -1;
     }
-    a->deadline = clock_now() + (int64_t)((a->seconds < 0 ? 0 : a->seconds) * 1e9);
+    a->deadline = a->seconds < 0 ? 0 : clock_now() + (int64_t)(a->seconds * 1e9);
     core->op_init(&a->op, &a->lock->word, a->mode, mailbox, cookie, (uint64_t)(uintptr_t)task);
     Py_DECREF(task);
     return 0;
@@ -295,15 +295,10 @@ static PySendResult awaiting_send(PyObject *self, PyObject *value, PyObject **re
 
 static PyObject *as_iterator(PySendResult answer, PyObject *result)
 {
-    PyObject *stop;
     if (answer != PYGEN_RETURN)
         return answer == PYGEN_NEXT ? result : NULL;
-    stop = PyObject_CallOneArg(PyExc_StopIteration, result);
+    stop_iteration(result);
     Py_DECREF(result);
-    if (stop) {
-        PyErr_SetObject(PyExc_StopIteration, stop);
-        Py_DECREF(stop);
-    }
     return NULL;
 }
 

@@ -141,7 +141,7 @@ ASK(lock, LOTS_MUTEX)
 static PyObject *mutex_acquire_for(Lock *lock, int limit_kind, double limit)
 {
     int late = 0;
-    if (!word_try(&lock->word, LOTS_MUTEX) && block(lock, LOTS_MUTEX, limit_kind, limit, &late))
+    if (!word_try(&lock->word, &lots_modes[LOTS_MUTEX]) && block(lock, LOTS_MUTEX, limit_kind, limit, &late))
         return NULL;
     if (late)
         Py_RETURN_FALSE;
@@ -181,7 +181,7 @@ static PyObject *mutex_acquire(PyObject *self, PyObject *arguments, PyObject *ke
 static int mutex_let_go(Lock *lock)
 {
     lock_set_holder(lock, 0);
-    if (word_release_fast(&lock->word, LOTS_MUTEX))
+    if (word_release_fast(&lock->word, &lots_modes[LOTS_MUTEX]))
         return 0;
     if (release_slow(lock, LOTS_MUTEX, 0)) {
         PyErr_Format(PyExc_RuntimeError, "release of %R, which nobody holds", lock);
@@ -205,7 +205,7 @@ static PyObject *mutex_exit(PyObject *self, PyObject *const *Py_UNUSED(arguments
 static PyObject *mutex_aenter(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     Lock *lock = (Lock *)self;
-    if (!word_try(&lock->word, LOTS_MUTEX))
+    if (!word_try(&lock->word, &lots_modes[LOTS_MUTEX]))
         return await_slowly(lock, LOTS_MUTEX, LIMIT_NONE, 0, NULL);
     lock_set_holder(lock, holder_of_this_thread(1));
     return Py_NewRef(names.ready);

@@ -87,6 +87,8 @@ static int native_exec(PyObject *module)
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (PyModule_AddType(module, types[i]))
             return -1;
+    if (!names.nothing && !(names.nothing = PyTuple_New(0)))
+        return -1;
     if (!names.ready && !(names.ready = PyObject_New(PyObject, &ReadyType)))
         return -1;
     return 0;

@@ -18,7 +18,7 @@
 #include <Python.h>
 
 #include "capi.h"
-#include "lock_word.h"
+#include "fast_path.h"
 
 #include <stddef.h>
 
@@ -72,6 +72,7 @@ typedef struct {
 #define X(name) PyObject *s_##name;
     NATIVE_STRINGS(X)
 #undef X
+    PyObject *nothing; /* () */
     PyObject *ready; /* the awaitable that is done, with None */
 } Names;
 
@@ -86,35 +87,6 @@ static inline uint64_t holder_of_this_thread(int as_task)
 }
 
 static inline int mode_is_exclusive(unsigned mode) { return mode == LOTS_WRITE || mode == LOTS_MUTEX; }
-
-/* All of the lock in one CAS, or nothing: grab() of acquire.c, inlined for a front that has no op. */
-static inline int word_try(lots_word *word, unsigned mode)
-{
-    const lots_mode *m = &lots_modes[mode];
-    uint64_t seen = word_load(word);
-    while (word_may_enter(seen, m) && !(m->drains && word_has_readers(seen)))
-        /* ACQUIRE pairs with the RELEASE of whoever released the lock. */
-        if (a64_cas(word_atomic(word), &seen, word_entered(seen, m), ACQUIRE))
-            return 1;
-    return 0;
-}
-
-/* Release if nobody has to be woken. 0: the slow path must. */
-static inline int word_release_fast(lots_word *word, unsigned mode)
-{
-    uint64_t seen;
-    if (mode_is_exclusive(mode)) {
-        seen = WRITER;
-        /* RELEASE pairs with the ACQUIRE of the next to enter. */
-        return a64_cas(word_atomic(word), &seen, 0, RELEASE);
-    }
-    seen = word_load(word);
-    while (word_has_readers(seen) && !(seen & WRITER_PARKED))
-        /* RELEASE pairs with the ACQUIRE of the writer that comes next. */
-        if (a64_cas(word_atomic(word), &seen, word_reader_left(seen), RELEASE))
-            return 1;
-    return 0;
-}
 
 static inline uint32_t request_state(Request *r) { return a32_load(&r->state, ACQUIRE); /* pairs with request_becomes */ }
 
@@ -160,6 +132,7 @@ PyObject *request_new(Lock *lock, unsigned mode, int limit_kind, double limit, i
 PyObject *request_try(Lock *lock, unsigned mode);
 /* The end of a slow await. `how`: 1 acquired, 0 timed out, -1 by an exception. Returns what the await gives. */
 PyObject *request_awaited(PyObject *request, int how, double seconds);
+void stop_iteration(PyObject *value); /* sets it, as the end of an await with that result */
 void request_not_begun(PyObject *request); /* its await was made, and dropped: it is pending again, and will say so */
 PyObject *used_before(Lock *lock); /* raises: NULL */
 

@@ -64,7 +64,7 @@ PyObject *request_try(Lock *lock, unsigned mode)
     r = (Request *)request_new(lock, mode, LIMIT_NONE, 0, 0);
     if (!r)
         return NULL;
-    if (word_try(&lock->word, mode)) {
+    if (word_try(&lock->word, &lots_modes[mode])) {
         becomes_held(r, 0);
         return (PyObject *)r;
     }
@@ -90,7 +90,7 @@ static PyObject *request_acquire(PyObject *self, PyObject *Py_UNUSED(ignored))
     int late;
     if (!request_claims(r, LOTS_PENDING, LOTS_ACQUIRING))
         return used_before(r->lock);
-    if (!word_try(&r->lock->word, r->mode)) {
+    if (!word_try(&r->lock->word, &lots_modes[r->mode])) {
         double seconds = limit_left(r->limit_kind, r->limit);
         if (block(r->lock, r->mode, r->limit_kind, r->limit, &late)) {
             request_becomes(r, LOTS_GONE);
@@ -115,7 +115,7 @@ static int release_request(Request *r, int fair)
     }
     if (mode_is_exclusive(mode))
         lock_set_holder(lock, 0);
-    if (word_release_fast(&lock->word, mode))
+    if (word_release_fast(&lock->word, &lots_modes[mode]))
         return 0;
     if (release_slow(lock, mode, fair)) {
         PyErr_Format(PyExc_RuntimeError, "%R was released behind its guard's back", lock);
@@ -163,7 +163,7 @@ static PyObject *request_await(PyObject *self)
     Request *r = (Request *)self;
     if (!request_claims(r, LOTS_PENDING, LOTS_ACQUIRING))
         return used_before(r->lock);
-    if (word_try(&r->lock->word, r->mode)) {
+    if (word_try(&r->lock->word, &lots_modes[r->mode])) {
         becomes_held(r, 1);
         return Py_NewRef(self);
     }
@@ -191,13 +191,26 @@ static PySendResult request_send(PyObject *self, PyObject *Py_UNUSED(value), PyO
     return PYGEN_RETURN;
 }
 
+void stop_iteration(PyObject *value)
+{
+    /* From 3.12 on the interpreter awaits what is no coroutine by tp_iternext, not by am_send, so every await ends in a
+     * StopIteration: made here without a call, a tuple of arguments, or a look for a context. */
+    PyTypeObject *type = (PyTypeObject *)PyExc_StopIteration;
+    PyObject *stop = type->tp_new(type, names.nothing, NULL);
+    if (!stop)
+        return;
+    Py_XSETREF(((PyStopIterationObject *)stop)->value, Py_NewRef(value));
+#if PY_VERSION_HEX >= 0x030C0000
+    PyErr_SetRaisedException(stop);
+#else
+    PyErr_SetObject(PyExc_StopIteration, stop);
+    Py_DECREF(stop);
+#endif
+}
+
 static PyObject *request_next(PyObject *self)
 {
-    PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, self);
-    if (stop) {
-        PyErr_SetObject(PyExc_StopIteration, stop);
-        Py_DECREF(stop);
-    }
+    stop_iteration(self);
     return NULL;
 }
 

@@ -159,6 +159,8 @@ int parker_sleep(lots_waiter *w, int64_t deadline)
     return PARKER_WOKEN;
 }
 
+void parker_relax(unsigned turn) { (void)turn; }
+
 /* --- the bell ------------------------------------------------------------------------------------------------------ */
 
 int bell_open(bell *b)

@@ -1,0 +1,33 @@
+/* The uncontended acquire and release, inlined: into the core, and into fronts that have no op (csrc/python). */
+#ifndef LOTS_FAST_PATH_H
+#define LOTS_FAST_PATH_H
+
+#include "lock_word.h"
+
+/* All of the lock in one CAS, or nothing. */
+static inline int word_try(lots_word *word, const lots_mode *mode)
+{
+    uint64_t seen = word_load(word);
+    while (word_may_enter(seen, mode) && !(mode->drains && word_has_readers(seen)))
+        /* ACQUIRE pairs with the RELEASE of whoever released the lock. */
+        if (a64_cas(word_atomic(word), &seen, word_entered(seen, mode), ACQUIRE))
+            return 1;
+    return 0;
+}
+
+/* Release if nobody has to be woken for it; 0: the slow path must look closer (release.c has the table). */
+static inline int word_release_fast(lots_word *word, const lots_mode *mode)
+{
+    uint64_t seen = WRITER;
+    if (!(mode->adds & READERS))
+        /* RELEASE pairs with the ACQUIRE of the next to enter. */
+        return a64_cas(word_atomic(word), &seen, 0, RELEASE);
+    seen = word_load(word);
+    while (word_has_readers(seen) && !word_drained(word_reader_left(seen)))
+        /* RELEASE pairs with the ACQUIRE of the writer that comes next (word_try, lots_op_poll, admit_drainer). */
+        if (a64_cas(word_atomic(word), &seen, word_reader_left(seen), RELEASE))
+            return 1;
+    return 0;
+}
+
+#endif
