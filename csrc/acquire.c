@@ -190,11 +190,11 @@ int lots_op_poll(lots_op *op)
  * not held here. */
 static void spin(const lots_waiter *w)
 {
-    for (unsigned turn = 0; turn < SPIN_TURNS; turn++) {
+    for (int turn = 0; turn < SPIN_TURNS; turn++) {
         uint64_t seen = word_load(w->word);
         if ((seen & PARKED) || word_may_enter(seen, waiter_mode(w)))
             return;
-        parker_relax(turn);
+        parker_relax((unsigned)turn);
     }
 }
 
