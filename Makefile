@@ -59,7 +59,7 @@ lint: venv
 
 types: venv
 	$(PY) -m mypy
-	$(PY) -m pyright --pythonpath $(PY)
+	$(PY) -m pyright --project pyproject.toml --pythonpath $(PY)
 
 explore: venv
 	$(PY) -m tests.explorer

@@ -24,6 +24,7 @@ from aiolots._guards import (
     ReadGuard,
     WriteGuard,
 )
+from aiolots._include import get_include
 from aiolots._mutex import Mutex
 from aiolots._rwlock import RwLock
 from aiolots._statistics import LockStatistics
@@ -50,6 +51,7 @@ __all__ = [
     "RwLock",
     "WriteGuard",
     "decode",
+    "get_include",
     "loop_block_policy",
     "lowlevel",
     "set_loop_block_policy",

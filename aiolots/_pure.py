@@ -39,14 +39,15 @@ _MOMENT = "moment"
 class PureLock(Generic[T]):
     """A lock word with a name and the value that it protects."""
 
-    __slots__ = ("__weakref__", "_address", "_holders", "_value", "_word", "name")
+    __slots__ = ("__weakref__", "_holders", "_value", "_word", "address", "name")
 
     name: str | None
+    address: int  # of the lock word, for native code: see aiolots.get_include
 
     def __init__(self, value: T, *, name: str | None = None) -> None:
         self._word: Any = ffi.new("lots_word *")
         self._value = value
-        self._address = int(ffi.cast("uintptr_t", self._word))
+        self.address = int(ffi.cast("uintptr_t", self._word))
         self._holders: dict[int, Holder] = {}
         self.name = name
 

@@ -33,7 +33,7 @@ class Holder:
 
 def note_contention(lock: LockBase[Any]) -> None:
     """Somebody waits for this lock: remember which it is."""
-    contended[lock._address] = lock
+    contended[lock.address] = lock
 
 
 @dataclass(frozen=True)
@@ -130,4 +130,4 @@ def is_behind_an_untimed_thread(lock: LockBase[Any]) -> bool:
 
 
 def _word_of(lock: LockBase[Any]) -> Any:
-    return ffi.cast("lots_word *", lock._address)
+    return ffi.cast("lots_word *", lock.address)

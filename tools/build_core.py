@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING
 
 from cffi import FFI
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 if TYPE_CHECKING:
     from setuptools import Extension
 
 CSRC = Path("csrc")  # relative, as setuptools wants its sources; the build runs in the project's root
 CDEFS = (CSRC / "api.h", CSRC / "python" / "cffi_extra.h")
+PUBLIC_HEADERS = ("api.h", "capi.h")
 PREAMBLE = "python/cffi_preamble.h"
 SANITIZERS = ("address", "thread", "undefined")
 
@@ -116,6 +118,19 @@ def generate(module: str, target: Path) -> None:
     ffi.set_source(module, GLUE)
     target.parent.mkdir(parents=True, exist_ok=True)
     ffi.emit_c_code(str(target))
+
+
+class BuildPy(build_py):
+    """`build_py` that puts the headers of the function table into the package: aiolots.get_include() names their folder."""
+
+    def run(self) -> None:
+        """Copy the headers beside the modules; an editable install finds them where they are."""
+        super().run()
+        if not self.editable_mode:
+            for header in PUBLIC_HEADERS:
+                target = Path(self.build_lib) / "aiolots" / "include" / header
+                self.mkpath(str(target.parent))
+                self.copy_file(str(CSRC / header), str(target))
 
 
 class BuildExt(build_ext):

@@ -278,7 +278,7 @@ static PyGetSetDef lock_getset[] = {
     {"word", lock_get_word, NULL, "The 64-bit lock word, as it is now; see aiolots.decode.", NULL},
     {"name", lock_get_object, lock_set_name, "Appears in messages and repr.", (void *)offsetof(Lock, name)},
     {"_value", lock_get_object, NULL, NULL, (void *)offsetof(Lock, value)},
-    {"_address", lock_get_address, NULL, NULL, NULL},
+    {"address", lock_get_address, NULL, "Where the lock word is, for native code: see aiolots.get_include.", NULL},
     {"_exclusive_holder", lock_get_holder, NULL, NULL, NULL},
     {0},
 };
