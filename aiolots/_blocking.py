@@ -63,13 +63,15 @@ def running_loop(lock: LockBase[Any], mode: int, loop: Any, *, timed: bool) -> G
     try:
         yield
     finally:
-        after_blocking(port)
+        if port is not None:
+            lib.lots_mailbox_unblock(port.mailbox)
 
 
 def before_blocking(lock: LockBase[Any], mode: int, loop: Any, timed: bool) -> _loops.Port | None:
     """The thread of a running loop is about to sleep: refuse what could never end, tell the user, mark the loop blocked.
 
-    Returns what after_blocking wants. Raises DeadlockError, or what the policy says.
+    Returns the loop's port, to be unblocked afterwards (the tasks that were passed over are nudged then). Raises
+    DeadlockError, or what the policy says.
     """
     if not timed and (why := _never_ends(lock, mode)):
         raise DeadlockError(
@@ -86,14 +88,12 @@ def before_blocking(lock: LockBase[Any], mode: int, loop: Any, timed: bool) -> _
         warnings.warn(message, LoopBlockedWarning, stacklevel=_frames_of_ours())
     port = _loops.port_if_any(loop)
     if port is not None:  # else no task of it has ever waited, and none can begin to now
-        lib.lots_mailbox_block(port.mailbox)
+        try:
+            lib.lots_mailbox_block(port.mailbox)
+        except BaseException:  # a signal handler's, just after the call
+            lib.lots_mailbox_unblock(port.mailbox)
+            raise
     return port
-
-
-def after_blocking(port: _loops.Port | None) -> None:
-    """The thread is awake again: the tasks that were passed over meanwhile are nudged."""
-    if port is not None:
-        lib.lots_mailbox_unblock(port.mailbox)
 
 
 def interrupted() -> None:

@@ -12,7 +12,7 @@ import time
 from abc import ABCMeta
 from collections.abc import Generator
 from types import CodeType, TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, SupportsIndex, TypeVar
 
 from aiolots import _refusals, _wait
 from aiolots._guards import (
@@ -205,6 +205,9 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
         mode = MODE_NAMES[self._mode]
         return f"<aiolots {mode} {'guard' if state == HELD else 'request'} {words.get(state, 'waiting')} of {self._lock!r}>"
 
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(f"{self!r} cannot be copied or pickled: there is one of it")
+
     def __del__(self) -> None:
         try:
             op = self._op
@@ -219,6 +222,8 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
         if state == HELD:
             self._lock._holders.pop(id(self), None)
             _wait.release(op, self._lock._word, fair=False)
+        else:  # whoever keeps it alive now, by way of the warning, has a dead one
+            lib.lots_op_cancel(op, BY_CANCEL, NULL)
         _refusals.dropped(self._lock, self._mode, state == HELD, self._site, self)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from aiolots import _seconds, _wait
 from aiolots._guards import AsyncMutexGuard, AsyncReadGuard, AsyncWriteGuard, MutexGuard, ReadGuard, WriteGuard
@@ -189,12 +190,21 @@ class MutexFront(PureLock[T], Generic[T]):
         return self.word & WRITER != 0
 
     def __enter__(self) -> bool:
+        """Acquire from a thread, as acquire() does."""
         return self.acquire()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.release()
 
-    async def __aenter__(self) -> None:
+    def __await__(self) -> Generator[Any, None, None]:
+        """Acquire from a task, without a guard: `async with` does this, and release() ends it. Suspends until it is held."""
+        return self._enter().__await__()
+
+    def __aenter__(self) -> Self:
+        """What `async with` awaits: the mutex itself."""
+        return self
+
+    async def _enter(self) -> None:
         op = self._new_op()
         try:
             if lib.lots_op_try(op) != READY:

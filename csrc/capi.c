@@ -15,6 +15,7 @@ static const lots_capi table = {
     .op_state = lots_op_state,
     .thread_token = lots_thread_token,
     .mailbox_drain = lots_mailbox_drain,
+    .mailbox_unblock = lots_mailbox_unblock,
 };
 
 uintptr_t lots_capi_address(void) { return (uintptr_t)&table; }

@@ -25,6 +25,7 @@ typedef struct lots_capi {
     uint32_t (*op_state)(const lots_op *op);
     uint64_t (*thread_token)(void);
     size_t (*mailbox_drain)(lots_mailbox *mailbox, uint64_t *cookies, size_t capacity, int rung);
+    void (*mailbox_unblock)(lots_mailbox *mailbox);
 } lots_capi;
 
 #ifdef Py_PYTHON_H

@@ -4,6 +4,13 @@
 
 #include "lock_word.h"
 
+/* Whether word_try has any chance: for who would have to prepare something first. */
+static inline int word_looks_free(lots_word *word, const lots_mode *mode)
+{
+    uint64_t seen = word_load(word);
+    return word_may_enter(seen, mode) && !(mode->drains && word_has_readers(seen));
+}
+
 /* All of the lock in one CAS, or nothing. */
 static inline int word_try(lots_word *word, const lots_mode *mode)
 {

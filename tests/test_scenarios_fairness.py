@@ -184,7 +184,7 @@ def test_r41_ten_thousand_timeouts(kind: str) -> None:
     def cost(count: int, delay: float = 0.5) -> float:
         lock = RwLock()
         guard = lock.write().acquire()
-        word = ffi.cast("lots_word *", lock._address)
+        word = ffi.cast("lots_word *", lock.address)
         order = random.Random(41).sample(range(count), count)
 
         async def give_up(end: float) -> None:

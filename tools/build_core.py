@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,7 +103,9 @@ def macros() -> list[tuple[str, str | None]]:
     The limited API is declined: the preamble touches the GIL, and an own file name for each Python lets the virtual
     environments of several Pythons share one editable tree.
     """
-    result: list[tuple[str, str | None]] = [("_CFFI_NO_LIMITED_API", "1")]
+    result: list[tuple[str, str | None]] = []
+    if not sysconfig.get_config_var("Py_GIL_DISABLED"):  # where there is none, cffi says so itself
+        result.append(("_CFFI_NO_LIMITED_API", "1"))
     if parker() == "pthread":
         result.append(("LOTS_PARKER_PTHREAD", "1"))
     if os.environ.get("AIOLOTS_DEBUG") == "1":

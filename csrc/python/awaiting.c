@@ -26,8 +26,9 @@ typedef struct {
     PyObject *request; /* NULL: `async with mutex`, which gives None */
     PyObject *loop, *port, *cookie, *steps, *timer; /* steps: the future's iterator */
     double limit, seconds;
-    int64_t deadline;
+    int64_t began, deadline;
     uint8_t mode, limit_kind, stage;
+    lots_a32 running;
     lots_op op;
 } Awaiting;
 
@@ -45,6 +46,9 @@ PyObject *await_slowly(Lock *lock, unsigned mode, int limit_kind, double limit, 
     a->limit_kind = (uint8_t)limit_kind;
     a->limit = limit;
     a->stage = NEW;
+    a->seconds = -1;
+    a->began = a->deadline = 0;
+    a32_store(&a->running, 0, RELAXED);
     PyObject_GC_Track(a);
     return (PyObject *)a;
 }
@@ -82,9 +86,10 @@ void drain_port(PyObject *port, int rung)
             Py_XDECREF(cookie);
             if (!PyErr_Occurred())
                 continue;
-            /* An Exception is a future that is done already: it was cancelled, or its time is up. */
-            if (type || PyErr_ExceptionMatches(PyExc_Exception))
-                PyErr_Clear();
+            if (PyErr_ExceptionMatches(names.InvalidStateError))
+                PyErr_Clear(); /* done already: it was cancelled, or its time is up */
+            else if (type || PyErr_ExceptionMatches(PyExc_Exception))
+                PyErr_WriteUnraisable(waiting);
             else
                 PyErr_Fetch(&type, &value, &traceback);
         }
@@ -129,8 +134,14 @@ static void abandon(Awaiting *a)
         if (answer & LOTS_MAIL)
             drain_port(port, 0);
         Py_XDECREF(port);
+        if (PyErr_Occurred() && !type) /* a signal handler's, out of the drain */
+            PyErr_Fetch(&type, &value, &traceback);
+        PyErr_Clear();
     }
     stop_waiting(a);
+    if (PyErr_Occurred() && !type)
+        PyErr_Fetch(&type, &value, &traceback);
+    PyErr_Clear();
     forget(a);
     if (a->request && was != ENDED)
         request_awaited(a->request, -1, 0);
@@ -143,7 +154,7 @@ static PySendResult end(Awaiting *a, int acquired, PyObject **result)
     stop_waiting(a);
     forget(a);
     if (a->request) {
-        *result = request_awaited(a->request, acquired, a->seconds);
+        *result = request_awaited(a->request, acquired, acquired ? 0 : (double)(clock_now() - a->began) / 1e9);
     } else {
         lock_set_holder(a->lock, holder_of_this_thread(1));
         *result = Py_NewRef(Py_None);
@@ -228,12 +239,10 @@ static int begin(Awaiting *a)
         return -1;
     cookie = a64_fetch_add(&cookies, 2, RELAXED) | (a->seconds >= 0); /* no lock word: a number for each */
     a->cookie = PyLong_FromUnsignedLongLong(cookie);
-    task = PyObject_CallOneArg(names.current_task, a->loop);
-    if (!a->cookie || !task) {
-        Py_XDECREF(task);
+    task = a->cookie ? PyObject_CallOneArg(names.current_task, a->loop) : NULL;
+    if (!task)
         return -1;
-    }
-    a->deadline = a->seconds < 0 ? 0 : clock_now() + (int64_t)(a->seconds * 1e9);
+    a->deadline = a->seconds < 0 ? 0 : a->began + (int64_t)(a->seconds * 1e9);
     core->op_init(&a->op, &a->lock->word, a->mode, mailbox, cookie, (uint64_t)(uintptr_t)task);
     Py_DECREF(task);
     return 0;
@@ -246,7 +255,7 @@ static PySendResult went(Awaiting *a, PySendResult answer, PyObject *value, PyOb
         int in_time = PyObject_IsTrue(value), cancelled;
         Py_DECREF(value);
         stop_waiting(a);
-        if (in_time < 0)
+        if (in_time < 0 || PyErr_Occurred()) /* the timer's cancel ran a signal handler */
             return fail(a);
         if (!in_time) {
             PyObject *port = a->port;
@@ -269,7 +278,19 @@ static PySendResult went(Awaiting *a, PySendResult answer, PyObject *value, PyOb
     return answer;
 }
 
-static PySendResult awaiting_send(PyObject *self, PyObject *value, PyObject **result)
+static int verb_begins(Awaiting *a)
+{
+    uint32_t idle = 0;
+    if (a32_cas(&a->running, &idle, 1, ACQ_REL))
+        return 1;
+    PyErr_SetString(PyExc_ValueError, "this await is already executing");
+    return 0;
+}
+
+static void verb_ends(Awaiting *a) { a32_store(&a->running, 0, RELEASE); }
+
+/* One verb at a time, as with a generator. */
+static PySendResult send_inside(PyObject *self, PyObject *value, PyObject **result)
 {
     Awaiting *a = (Awaiting *)self;
     PySendResult answer;
@@ -281,6 +302,8 @@ static PySendResult awaiting_send(PyObject *self, PyObject *value, PyObject **re
     }
     if (a->stage == NEW) {
         a->seconds = limit_left(a->limit_kind, a->limit);
+        if (a->seconds >= 0)
+            a->began = clock_now();
         if (a->seconds == 0)
             return end(a, 0, result);
         if (begin(a))
@@ -291,6 +314,17 @@ static PySendResult awaiting_send(PyObject *self, PyObject *value, PyObject **re
     }
     answer = PyIter_Send(a->steps, value, &moved);
     return went(a, answer, moved, result);
+}
+
+static PySendResult awaiting_send(PyObject *self, PyObject *value, PyObject **result)
+{
+    PySendResult answer;
+    *result = NULL;
+    if (!verb_begins((Awaiting *)self))
+        return PYGEN_ERROR;
+    answer = send_inside(self, value, result);
+    verb_ends((Awaiting *)self);
+    return answer;
 }
 
 static PyObject *as_iterator(PySendResult answer, PyObject *result)
@@ -311,7 +345,7 @@ static PyObject *awaiting_send_method(PyObject *self, PyObject *value)
 
 static PyObject *awaiting_next(PyObject *self) { return awaiting_send_method(self, Py_None); }
 
-static PyObject *awaiting_throw(PyObject *self, PyObject *arguments)
+static PyObject *throw_inside(PyObject *self, PyObject *arguments)
 {
     Awaiting *a = (Awaiting *)self;
     PyObject *method, *moved = NULL, *result = NULL;
@@ -348,9 +382,24 @@ static PyObject *awaiting_throw(PyObject *self, PyObject *arguments)
     return as_iterator(answer, result);
 }
 
+static PyObject *awaiting_throw(PyObject *self, PyObject *arguments)
+{
+    PyObject *answer;
+    if (!verb_begins((Awaiting *)self))
+        return NULL;
+    answer = throw_inside(self, arguments);
+    verb_ends((Awaiting *)self);
+    return answer;
+}
+
 static PyObject *awaiting_close(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
+    if (!verb_begins((Awaiting *)self))
+        return NULL;
     abandon((Awaiting *)self);
+    verb_ends((Awaiting *)self);
+    if (PyErr_Occurred())
+        return NULL;
     Py_RETURN_NONE;
 }
 
@@ -371,10 +420,13 @@ static int awaiting_traverse(PyObject *self, visitproc visit, void *arg)
 static void awaiting_finalize(PyObject *self)
 {
     Awaiting *a = (Awaiting *)self;
-    if (a->stage == WAITING)
+    if (a->stage == WAITING) {
         abandon(a);
-    else if (a->stage == NEW && a->request)
+        if (PyErr_Occurred())
+            PyErr_WriteUnraisable(self);
+    } else if (a->stage == NEW && a->request)
         request_not_begun(a->request);
+    a->stage = ENDED; /* who brings it back to life now has a dead one: this finalizer will not run again */
 }
 
 static int awaiting_clear(PyObject *self)

@@ -5,11 +5,21 @@ static int lock_init(PyObject *self, PyObject *arguments, PyObject *keywords)
 {
     static char *known[] = {"value", "name", NULL};
     Lock *lock = (Lock *)self;
-    PyObject *value = Py_None, *name = Py_None;
+    PyObject *value = Py_None, *name = Py_None, *old_value, *old_name;
     if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|O$O", known, &value, &name))
         return -1;
-    Py_XSETREF(lock->value, Py_NewRef(value));
-    Py_XSETREF(lock->name, Py_NewRef(name));
+#ifdef Py_GIL_DISABLED
+    Py_BEGIN_CRITICAL_SECTION(self);
+#endif
+    old_value = lock->value;
+    old_name = lock->name;
+    lock->value = Py_NewRef(value);
+    lock->name = Py_NewRef(name);
+#ifdef Py_GIL_DISABLED
+    Py_END_CRITICAL_SECTION();
+#endif
+    Py_XDECREF(old_value);
+    Py_XDECREF(old_name);
     return 0;
 }
 
@@ -99,20 +109,21 @@ static PyObject *ask(PyObject *self, const char *method, unsigned mode, PyObject
     return request_new((Lock *)self, mode, LIMIT_SECONDS, seconds, 1);
 }
 
-static PyObject *try_for(PyObject *self, unsigned mode, PyObject *given)
+/* try_..._for(seconds), try_..._until(moment). */
+static PyObject *try_limited(PyObject *self, unsigned mode, int kind, const char *method, PyObject *const *arguments,
+                             Py_ssize_t count, PyObject *keywords)
 {
-    double seconds;
-    if (read_seconds(given, names.checked, &seconds))
+    PyObject *given, *keyword = kind == LIMIT_SECONDS ? names.s_seconds : names.s_moment;
+    double limit;
+    if (one_argument(method, arguments, count, keywords, keyword, &given))
         return NULL;
-    return request_new((Lock *)self, mode, LIMIT_SECONDS, seconds, 0);
-}
-
-static PyObject *try_until(PyObject *self, unsigned mode, PyObject *given)
-{
-    double moment;
-    if (read_seconds(given, names.checked_moment, &moment))
+    if (!given) {
+        PyErr_Format(PyExc_TypeError, "%s() missing 1 required argument: %R", method, keyword);
         return NULL;
-    return request_new((Lock *)self, mode, LIMIT_MOMENT, moment, 0);
+    }
+    if (read_seconds(given, kind == LIMIT_SECONDS ? names.checked : names.checked_moment, &limit))
+        return NULL;
+    return request_new((Lock *)self, mode, kind, limit, 0);
 }
 
 #define ASK(name, mode)                                                                                             \
@@ -121,8 +132,15 @@ static PyObject *try_until(PyObject *self, unsigned mode, PyObject *given)
         return ask(self, #name, mode, arguments, count, keywords);                                                  \
     }                                                                                                               \
     static PyObject *try_##name(PyObject *self, PyObject *Py_UNUSED(ignored)) { return request_try((Lock *)self, mode); } \
-    static PyObject *try_##name##_for(PyObject *self, PyObject *given) { return try_for(self, mode, given); }        \
-    static PyObject *try_##name##_until(PyObject *self, PyObject *given) { return try_until(self, mode, given); }
+    static PyObject *try_##name##_for(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *keywords) \
+    {                                                                                                               \
+        return try_limited(self, mode, LIMIT_SECONDS, "try_" #name "_for", arguments, count, keywords);              \
+    }                                                                                                               \
+    static PyObject *try_##name##_until(PyObject *self, PyObject *const *arguments, Py_ssize_t count,                \
+                                        PyObject *keywords)                                                         \
+    {                                                                                                               \
+        return try_limited(self, mode, LIMIT_MOMENT, "try_" #name "_until", arguments, count, keywords);             \
+    }
 
 ASK(read, LOTS_READ)
 ASK(read_recursive, LOTS_READ_RECURSIVE)
@@ -131,9 +149,10 @@ ASK(lock, LOTS_MUTEX)
 
 #define ASK_METHODS(name)                                                                                           \
     {#name, (PyCFunction)(void (*)(void))ask_##name, METH_FASTCALL | METH_KEYWORDS, NULL},                           \
-        {"try_" #name, try_##name, METH_NOARGS, NULL}, {"try_" #name "_for", try_##name##_for, METH_O, NULL},        \
+        {"try_" #name, try_##name, METH_NOARGS, NULL},                                                                \
+        {"try_" #name "_for", (PyCFunction)(void (*)(void))try_##name##_for, METH_FASTCALL | METH_KEYWORDS, NULL},    \
     {                                                                                                               \
-        "try_" #name "_until", try_##name##_until, METH_O, NULL                                                     \
+        "try_" #name "_until", (PyCFunction)(void (*)(void))try_##name##_until, METH_FASTCALL | METH_KEYWORDS, NULL  \
     }
 
 /* --- the mutex as threading.Lock and asyncio.Lock ---------------------------------------------------------------------- */
@@ -202,7 +221,9 @@ static PyObject *mutex_exit(PyObject *self, PyObject *const *Py_UNUSED(arguments
     return mutex_release(self, NULL);
 }
 
-static PyObject *mutex_aenter(PyObject *self, PyObject *Py_UNUSED(ignored))
+static PyObject *mutex_aenter(PyObject *self, PyObject *Py_UNUSED(ignored)) { return Py_NewRef(self); }
+
+static PyObject *mutex_await(PyObject *self)
 {
     Lock *lock = (Lock *)self;
     if (!word_try(&lock->word, &lots_modes[LOTS_MUTEX]))
@@ -251,14 +272,18 @@ static PyObject *lock_get_object(PyObject *self, void *offset)
 static int lock_set_name(PyObject *self, PyObject *name, void *Py_UNUSED(closure))
 {
     PyObject *old;
+    if (!name) {
+        PyErr_SetString(PyExc_AttributeError, "a lock's name cannot be deleted; assign None");
+        return -1;
+    }
 #ifdef Py_GIL_DISABLED
     Py_BEGIN_CRITICAL_SECTION(self);
     old = ((Lock *)self)->name;
-    ((Lock *)self)->name = Py_NewRef(name ? name : Py_None);
+    ((Lock *)self)->name = Py_NewRef(name);
     Py_END_CRITICAL_SECTION();
 #else
     old = ((Lock *)self)->name;
-    ((Lock *)self)->name = Py_NewRef(name ? name : Py_None);
+    ((Lock *)self)->name = Py_NewRef(name);
 #endif
     Py_XDECREF(old);
     return 0;
@@ -298,7 +323,9 @@ static PyMethodDef mutex_methods[] = {
     {0},
 };
 
-#define LOCK_TYPE(Name, methods)                                                                                    \
+static PyAsyncMethods mutex_async = {.am_await = mutex_await};
+
+#define LOCK_TYPE(Name, methods, async)                                                                                    \
     PyTypeObject Name##Type = {                                                                                     \
         PyVarObject_HEAD_INIT(NULL, 0).tp_name = "aiolots._native." #Name,                                          \
         .tp_basicsize = sizeof(Lock),                                                                               \
@@ -309,9 +336,9 @@ static PyMethodDef mutex_methods[] = {
         .tp_traverse = lock_traverse,                                                                               \
         .tp_clear = lock_clear,                                                                                     \
         .tp_weaklistoffset = offsetof(Lock, weakrefs),                                                              \
-        .tp_methods = methods,                                                                                      \
+        .tp_as_async = async, .tp_methods = methods,                                                                                      \
         .tp_getset = lock_getset,                                                                                   \
     }
 
-LOCK_TYPE(RwLockBase, rwlock_methods);
-LOCK_TYPE(MutexBase, mutex_methods);
+LOCK_TYPE(RwLockBase, rwlock_methods, NULL);
+LOCK_TYPE(MutexBase, mutex_methods, &mutex_async);

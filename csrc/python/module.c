@@ -27,6 +27,10 @@ PyTypeObject ReadyType = {
     .tp_iternext = ready_next,
 };
 
+static struct {
+    PyObject_HEAD
+} ready = {PyObject_HEAD_INIT(&ReadyType)}; /* static, so immortal from 3.12 on: no thread writes to its count */
+
 /* --- import ---------------------------------------------------------------------------------------------------------- */
 
 static PyObject *native_drain(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t count)
@@ -36,6 +40,8 @@ static PyObject *native_drain(PyObject *Py_UNUSED(module), PyObject *const *argu
         return NULL;
     }
     drain_port(arguments[0], arguments[1] == Py_True);
+    if (PyErr_Occurred()) /* a signal handler's */
+        return NULL;
     Py_RETURN_NONE;
 }
 
@@ -50,7 +56,7 @@ static PyObject *attribute_of(const char *module, const char *name)
 static int look_up_names(void)
 {
 #define X(module, name)                                                                                              \
-    if (!names.name && !(names.name = attribute_of(#module, #name)))                                                  \
+    if (!(names.name = attribute_of(#module, #name)))                                                                 \
         return -1;
     NATIVE_CALLABLES(X)
 #undef X
@@ -63,10 +69,10 @@ static int look_up_names(void)
 }
 
 /* The docstrings are those of the front in Python: written once. They must be there before the types are ready. */
-static int borrow_docs(PyMethodDef *methods)
+static int borrow_docs(PyMethodDef *methods, const char *kind)
 {
     for (PyMethodDef *m = methods; m->ml_name; m++) {
-        PyObject *doc = m->ml_doc ? Py_NewRef(Py_None) : PyObject_CallFunction(names.documentation_of, "s", m->ml_name);
+        PyObject *doc = m->ml_doc ? Py_NewRef(Py_None) : PyObject_CallFunction(names.documentation_of, "ss", kind, m->ml_name);
         if (doc && doc != Py_None)
             m->ml_doc = PyUnicode_AsUTF8(doc); /* kept by its module */
         Py_XDECREF(doc);
@@ -81,16 +87,15 @@ static int native_exec(PyObject *module)
     PyTypeObject *const types[] = {&RwLockBaseType, &MutexBaseType, &ReadRequestType, &WriteRequestType, &MutexRequestType,
                                    &ReadyType, &AwaitingType};
     core = lots_import();
-    if (!core || look_up_names() || borrow_docs(RwLockBaseType.tp_methods) || borrow_docs(MutexBaseType.tp_methods) ||
-        borrow_docs(ReadRequestType.tp_methods))
+    if (!core || look_up_names() || borrow_docs(RwLockBaseType.tp_methods, "RwLockFront") ||
+        borrow_docs(MutexBaseType.tp_methods, "MutexFront") || borrow_docs(ReadRequestType.tp_methods, "ReadRequest"))
         return -1;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (PyModule_AddType(module, types[i]))
             return -1;
     if (!names.nothing && !(names.nothing = PyTuple_New(0)))
         return -1;
-    if (!names.ready && !(names.ready = PyObject_New(PyObject, &ReadyType)))
-        return -1;
+    names.ready = (PyObject *)&ready;
     return 0;
 }
 
@@ -101,6 +106,9 @@ static PyMethodDef native_methods[] = {
 
 static PyModuleDef_Slot native_slots[] = {
     {Py_mod_exec, native_exec},
+#if PY_VERSION_HEX >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
 #ifdef Py_MOD_GIL_NOT_USED
     {Py_mod_gil, Py_MOD_GIL_NOT_USED},
 #endif

@@ -44,6 +44,7 @@ typedef struct {
     uint8_t limit_kind; /* LIMIT_... */
     uint8_t raises;     /* LockTimeout instead of None */
     uint8_t as_task;
+    uint8_t gives_itself; /* acquired by await at once: its own iterator, for one step */
     double limit;
     uint64_t holder;
     PyObject *weakrefs;
@@ -57,13 +58,14 @@ typedef struct {
 #define NATIVE_CALLABLES(X)                                                                                          \
     X(asyncio, _get_running_loop) X(asyncio, current_task) X(aiolots._loops, port) X(aiolots._loops, own_port)        \
     X(aiolots._loops, time_is_up) X(aiolots._loops, needs_a_loop) X(aiolots._blocking, before_blocking)               \
-    X(aiolots._blocking, after_blocking) X(aiolots._blocking, interrupted) X(aiolots._waiters, note_contention) X(aiolots._refusals, timed_out)         \
+    X(aiolots._blocking, interrupted) X(aiolots._waiters, note_contention) X(aiolots._refusals, timed_out)         \
     X(aiolots._refusals, used_before) X(aiolots._refusals, not_held) X(aiolots._refusals, pending_truth)              \
     X(aiolots._refusals, loop_closed) X(aiolots._refusals, dropped) X(aiolots._seconds, checked)                      \
-    X(aiolots._seconds, checked_moment) X(aiolots._native_docs, documentation_of)
+    X(aiolots._seconds, checked_moment) X(aiolots._native_docs, documentation_of)                           \
+    X(asyncio, InvalidStateError)
 #define NATIVE_STRINGS(X)                                                                                            \
     X(_aiolots_port) X(address) X(waiting) X(create_future) X(set_result) X(call_later) X(cancel) X(__await__)        \
-    X(throw) X(close) X(timeout)
+    X(throw) X(close) X(timeout) X(seconds) X(moment)
 
 typedef struct {
 #define X(module, name) PyObject *name;

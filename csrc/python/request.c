@@ -10,6 +10,8 @@
  * with the request itself as the result. */
 #include "native.h"
 
+#include "clock.h"
+
 static PyTypeObject *const request_types[LOTS_MODES] = {
     [LOTS_READ] = &ReadRequestType,
     [LOTS_READ_RECURSIVE] = &ReadRequestType,
@@ -39,7 +41,7 @@ PyObject *request_new(Lock *lock, unsigned mode, int limit_kind, double limit, i
     r->limit_kind = (uint8_t)limit_kind;
     r->limit = limit;
     r->raises = (uint8_t)raises;
-    r->as_task = 0;
+    r->as_task = r->gives_itself = 0;
     r->holder = 0;
     r->weakrefs = NULL;
     a32_store(&r->state, LOTS_PENDING, RELAXED); /* nobody else knows it yet */
@@ -60,6 +62,8 @@ static void becomes_held(Request *r, int as_task)
 PyObject *request_try(Lock *lock, unsigned mode)
 {
     Request *r;
+    if (!word_looks_free(&lock->word, &lots_modes[mode]))
+        Py_RETURN_NONE;
     /* Made first: an acquire that cannot be given a guard would have to be undone. */
     r = (Request *)request_new(lock, mode, LIMIT_NONE, 0, 0);
     if (!r)
@@ -87,32 +91,28 @@ static PyObject *timed_out(Request *r, double seconds)
 static PyObject *request_acquire(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     Request *r = (Request *)self;
+    int64_t began = 0;
     int late;
     if (!request_claims(r, LOTS_PENDING, LOTS_ACQUIRING))
         return used_before(r->lock);
     if (!word_try(&r->lock->word, &lots_modes[r->mode])) {
-        double seconds = limit_left(r->limit_kind, r->limit);
+        began = clock_now();
         if (block(r->lock, r->mode, r->limit_kind, r->limit, &late)) {
             request_becomes(r, LOTS_GONE);
             return NULL;
         }
         if (late)
-            return timed_out(r, seconds);
+            return timed_out(r, (double)(clock_now() - began) / 1e9);
     }
     becomes_held(r, 0);
     return Py_NewRef(self);
 }
 
 /* 0, or -1 with RuntimeError: somebody else released it, or nobody ever acquired it. */
-static int release_request(Request *r, int fair)
+static int release_claimed(Request *r, int fair)
 {
     unsigned mode = r->mode;
     Lock *lock = r->lock;
-    if (!request_claims(r, LOTS_HELD, LOTS_RELEASED)) {
-        PyObject *none = PyObject_CallFunction(names.not_held, "Oi", lock, request_state(r) == LOTS_RELEASED);
-        Py_XDECREF(none);
-        return -1;
-    }
     if (mode_is_exclusive(mode))
         lock_set_holder(lock, 0);
     if (word_release_fast(&lock->word, &lots_modes[mode]))
@@ -122,6 +122,16 @@ static int release_request(Request *r, int fair)
         return -1;
     }
     return PyErr_Occurred() ? -1 : 0; /* a signal handler's: the lock is released */
+}
+
+static int release_request(Request *r, int fair)
+{
+    if (!request_claims(r, LOTS_HELD, LOTS_RELEASED)) {
+        PyObject *none = PyObject_CallFunction(names.not_held, "Oi", r->lock, request_state(r) == LOTS_RELEASED);
+        Py_XDECREF(none);
+        return -1;
+    }
+    return release_claimed(r, fair);
 }
 
 static PyObject *request_release(PyObject *self, PyObject *Py_UNUSED(ignored))
@@ -139,7 +149,7 @@ static PyObject *request_release_fair(PyObject *self, PyObject *Py_UNUSED(ignore
 }
 
 /* It may have been released inside; a timed-out one never was held. */
-static int leave(Request *r) { return request_state(r) == LOTS_HELD ? release_request(r, 0) : 0; }
+static int leave(Request *r) { return request_claims(r, LOTS_HELD, LOTS_RELEASED) ? release_claimed(r, 0) : 0; }
 
 static PyObject *request_exit(PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
 {
@@ -164,6 +174,7 @@ static PyObject *request_await(PyObject *self)
     if (!request_claims(r, LOTS_PENDING, LOTS_ACQUIRING))
         return used_before(r->lock);
     if (word_try(&r->lock->word, &lots_modes[r->mode])) {
+        r->gives_itself = 1;
         becomes_held(r, 1);
         return Py_NewRef(self);
     }
@@ -185,8 +196,22 @@ PyObject *request_awaited(PyObject *self, int how, double seconds)
 
 void request_not_begun(PyObject *self) { request_becomes((Request *)self, LOTS_PENDING); }
 
+/* Only what request_await gave is an iterator, and for one step. */
+static int await_is_done(Request *r)
+{
+    if (r->gives_itself) {
+        r->gives_itself = 0;
+        return 1;
+    }
+    PyErr_Format(PyExc_TypeError, "'%.100s' object is not iterable: await it", Py_TYPE(r)->tp_name);
+    return 0;
+}
+
 static PySendResult request_send(PyObject *self, PyObject *Py_UNUSED(value), PyObject **result)
 {
+    *result = NULL;
+    if (!await_is_done((Request *)self))
+        return PYGEN_ERROR;
     *result = Py_NewRef(self);
     return PYGEN_RETURN;
 }
@@ -210,7 +235,16 @@ void stop_iteration(PyObject *value)
 
 static PyObject *request_next(PyObject *self)
 {
-    stop_iteration(self);
+    if (await_is_done((Request *)self))
+        stop_iteration(self);
+    return NULL;
+}
+
+static PyObject *request_iter(PyObject *self)
+{
+    if (((Request *)self)->gives_itself)
+        return Py_NewRef(self);
+    PyErr_Format(PyExc_TypeError, "'%.100s' object is not iterable: await it", Py_TYPE(self)->tp_name);
     return NULL;
 }
 
@@ -246,12 +280,12 @@ static PyObject *request_get_value(PyObject *self, void *Py_UNUSED(closure))
         return NULL;
 #ifdef Py_GIL_DISABLED
     Py_BEGIN_CRITICAL_SECTION(lock);
-    value = Py_NewRef(lock->value);
+    value = Py_XNewRef(lock->value);
     Py_END_CRITICAL_SECTION();
 #else
-    value = Py_NewRef(lock->value);
+    value = Py_XNewRef(lock->value);
 #endif
-    return value;
+    return value ? value : Py_NewRef(Py_None); /* cleared by the collector */
 }
 
 static int request_set_value(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
@@ -273,7 +307,7 @@ static int request_set_value(PyObject *self, PyObject *value, void *Py_UNUSED(cl
     old = lock->value;
     lock->value = Py_NewRef(value);
 #endif
-    Py_DECREF(old);
+    Py_XDECREF(old);
     return 0;
 }
 
@@ -320,6 +354,8 @@ static void request_finalize(PyObject *self)
 #endif
     if (state == LOTS_HELD && release_request(r, 0))
         PyErr_WriteUnraisable(self);
+    if (state == LOTS_PENDING) /* whoever keeps it alive now, by way of the warning, has a dead one */
+        request_becomes(r, LOTS_GONE);
     site = request_get_site(self, NULL);
     done = site ? PyObject_CallFunction(names.dropped, "OiOOO", r->lock, (int)r->mode,
                                         state == LOTS_HELD ? Py_True : Py_False, site, self) : NULL;
@@ -397,7 +433,7 @@ static PyGetSetDef exclusive_getset[] = {
         .tp_repr = request_repr,                                                                                    \
         .tp_as_async = &request_async,                                                                              \
         .tp_as_number = &request_number,                                                                            \
-        .tp_iter = PyObject_SelfIter,                                                                               \
+        .tp_iter = request_iter,                                                                                    \
         .tp_iternext = request_next,                                                                                \
         .tp_methods = request_methods,                                                                              \
         .tp_getset = getset,                                                                                        \

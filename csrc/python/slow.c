@@ -74,10 +74,14 @@ int note_contention(Lock *lock)
     PyObject *none;
     if (a64_load(&lock->holder, RELAXED) & LOCK_WAS_NOTED) /* as in lock_set_holder */
         return 0;
-    a64_store(&lock->holder, a64_load(&lock->holder, RELAXED) | LOCK_WAS_NOTED, RELAXED);
     none = PyObject_CallOneArg(names.note_contention, (PyObject *)lock);
-    Py_XDECREF(none);
-    return none ? 0 : -1;
+    if (!none)
+        return -1;
+    Py_DECREF(none);
+    uint64_t seen = a64_load(&lock->holder, RELAXED);
+    while (!a64_cas(&lock->holder, &seen, seen | LOCK_WAS_NOTED, RELAXED))
+        ; /* not load and store: the holder may let go in between */
+    return 0;
 }
 
 /* Leave the queue, with an exception set that stays set. */
@@ -132,12 +136,10 @@ int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_ou
     core->op_init(&op, &lock->word, mode, NULL, core->thread_token() << 1 | (seconds >= 0), PyThread_get_thread_ident());
     answer = sleep_on(&op, seconds < 0 ? LOTS_NEVER : clock_now() + (int64_t)ceil(seconds * 1e9));
     if (blocked) {
-        PyObject *type, *value, *traceback, *none;
+        PyObject *type, *value, *traceback;
         PyErr_Fetch(&type, &value, &traceback);
-        none = PyObject_CallOneArg(names.after_blocking, blocked);
-        if (!none)
-            PyErr_WriteUnraisable((PyObject *)lock);
-        Py_XDECREF(none);
+        if (blocked != Py_None) /* no Python here: a signal handler that raises on the way in would leave the loop blocked */
+            core->mailbox_unblock(mailbox_of(blocked));
         Py_DECREF(blocked);
         PyErr_Restore(type, value, traceback);
     }
