@@ -5,7 +5,8 @@
  *   lock.c       RwLockBase, MutexBase
  *   request.c    ReadRequest, WriteRequest, MutexRequest
  *   slow.c       the slow path: a thread sleeps on an op on its stack; release that has somebody to wake
- *   awaiting.c   the slow path: what a task awaits; the drain of a mailbox
+ *   awaiting.c   the slow path: what a task awaits
+ *   mail.c       the delivery of a mailbox
  *   module.c     the module
  *
  * Who may touch what, with the GIL off: a word by atomics; a request's state by atomics (exactly one claim succeeds); its
@@ -125,6 +126,8 @@ int note_contention(Lock *lock);
 
 /* awaiting.c */
 PyObject *await_slowly(Lock *lock, unsigned mode, int limit_kind, double limit, PyObject *request);
+
+/* mail.c */
 /* Schedule the tasks that were woken. An exception that is set stays set; else a signal handler's (KeyboardInterrupt), which
  * came just then, may be set afterwards: everything was delivered all the same. */
 void drain_port(PyObject *port, int rung);
