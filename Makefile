@@ -10,6 +10,11 @@ SECONDS_ = 30
 PYTEST_ARGS =
 BENCH_ARGS =
 
+FREETHREADED_SCRIPT = ../shared/tools/freethreaded-python
+FREETHREADED = $(HOME)/.cache/aiolots/freethreaded-3.13
+FREETHREADED_TESTS = $(wildcard tests/test_contract_*.py tests/test_scenarios_*.py tests/test_regressions_*.py) \
+  tests/test_capi.py tests/test_lock_word.py tests/test_stress.py
+
 # What the extension is made of. pip is run again when any of it, or the flavour, has changed.
 CSRC = $(wildcard csrc/*.[ch] csrc/python/*.[ch])
 INPUTS = pyproject.toml tools/build_core.py $(CSRC) .venvs/.flavour
@@ -17,7 +22,7 @@ FLAVOUR = parker=$(AIOLOTS_PARKER) sanitize=$(AIOLOTS_SANITIZE) debug=$(AIOLOTS_
 INSTALL = -m pip install -q --disable-pip-version-check
 BUILDERS = "setuptools>=77" "cffi>=1.17.1"
 
-.PHONY: venv demo test pytest matrix ctest lint types explore explore-bug stress bench bench-smoke sdist clean FORCE
+.PHONY: venv demo test pytest matrix freethreaded ctest lint types explore explore-bug stress bench bench-smoke sdist clean FORCE
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -27,7 +32,7 @@ demo: venv
 	$(PY) -m aiolots demo $(DEMO_ARGS)
 
 # Everything; what looks at the tree and not at the interpreter runs once, on the default Python.
-test: lint types pytest matrix
+test: lint types pytest matrix freethreaded
 
 pytest: venv
 	AIOLOTS_PURE=0 $(PY) -m pytest $(PYTEST_ARGS)
@@ -48,6 +53,16 @@ test-%: .venvs/%/.built
 	AIOLOTS_PURE=0 .venvs/$*/bin/python -m pytest -m "not once" $(PYTEST_ARGS)
 	AIOLOTS_PURE=1 .venvs/$*/bin/python -m pytest -m "not once" $(PYTEST_ARGS)
 	.venvs/$*/bin/python -m aiolots demo $(DEMO_SMOKE)
+
+# Both fronts on a free-threaded Python with the GIL off, where there is a script that builds one (once, in some minutes).
+freethreaded:
+	@[ -x $(FREETHREADED_SCRIPT) ] || { echo "== nothing here builds a free-threaded Python: skipped"; exit 0; }; \
+	$(FREETHREADED_SCRIPT) $(FREETHREADED) > .venvs/freethreaded.log 2>&1 \
+	  || { tail -3 .venvs/freethreaded.log; echo "== no free-threaded Python could be built: skipped"; exit 0; }; \
+	echo "== free-threaded Python"; \
+	$(MAKE) --no-print-directory .venvs/freethreaded/.built \
+	  && AIOLOTS_PURE=0 PYTHON_GIL=0 .venvs/freethreaded/bin/python -m pytest -m "not once" $(FREETHREADED_TESTS) $(PYTEST_ARGS) \
+	  && AIOLOTS_PURE=1 PYTHON_GIL=0 .venvs/freethreaded/bin/python -m pytest -m "not once" $(FREETHREADED_TESTS) $(PYTEST_ARGS)
 
 # The C tests alone; pytest runs them too, under both parkers.
 ctest:
@@ -105,6 +120,13 @@ clean:
 
 .venv/.built: .venv/.made $(INPUTS)
 	$(PY) $(INSTALL) --no-build-isolation -e ".[test]"
+	@touch $@
+
+# Only what is built for it: cffi comes with the interpreter, and what needs aiohttp is left out.
+.venvs/freethreaded/.built: $(INPUTS)
+	$(FREETHREADED)/bin/python3.13t -m venv --clear --system-site-packages .venvs/freethreaded
+	.venvs/freethreaded/bin/python $(INSTALL) --upgrade "setuptools>=77" "pytest>=8.3" "pytest-asyncio>=0.25" "pytest-timeout>=2.3" uvloop
+	.venvs/freethreaded/bin/python $(INSTALL) --no-build-isolation -e .
 	@touch $@
 
 .venvs/%/.built: .venvs/%/.made $(INPUTS)

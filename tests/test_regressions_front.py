@@ -1,0 +1,405 @@
+"""What the review of the front found, a test for each: drains, deadlocks, handlers that raise, the end of the interpreter."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiolots import DeadlockError, Mutex, RwLock, _blocking, _front, _loops, _waiters, lowlevel
+from aiolots._lib import ffi, lib
+from tests import modes
+from tests.modes import Mode, name_of
+from tests.test_regressions_native import Interrupt, MeddledLoop, interrupt, run_meddled
+from tests.test_scenarios_loops import PROMPTLY, no_revocation, policy, take, take_in_task
+from tests.test_scenarios_reentry import Injected, at_check, at_every_check
+from tests.worlds import (
+    LOOP_KINDS,
+    LOOPS,
+    LoopThread,
+    assert_idle,
+    in_thread,
+    on_each_loop,
+    outcome_of,
+    until_parked,
+    wait_until,
+    wait_until_parked,
+)
+
+__all__ = ["no_revocation"]  # a fixture
+
+ROOT = Path(__file__).parent.parent
+
+
+class Lib:
+    """The core, but for the functions that a test gives it."""
+
+    def __init__(self, real: Any, **functions: Callable[..., Any]) -> None:
+        self.__dict__.update(functions)
+        self._real = real
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+# --- drains ------------------------------------------------------------------------------------------------------------
+
+# Where a handler may run inside of a drain. The native one has but one such place: it calls nothing else of Python's.
+SPOTS = ["as it schedules a task"] + ([] if _front.NATIVE else ["as the mailbox turns out to be empty"])
+
+
+@pytest.mark.parametrize("spot", SPOTS)
+def test_a_release_inside_of_a_drain(spot: str, monkeypatch: pytest.MonkeyPatch, no_revocation: None) -> None:
+    """A signal handler releases what a task of this loop waits for, while the mailbox is being drained: that mail counts."""
+    lock, other = RwLock(), Mutex()
+
+    async def body(loop: MeddledLoop) -> None:
+        kept = other.try_lock()
+        assert kept is not None
+        before = signal.signal(signal.SIGUSR1, lambda *_: kept.release())
+        waiting = [asyncio.ensure_future(take_in_task(other.lock))]
+        await until_parked(other, 1)
+        guard = lock.try_write()
+        assert guard is not None
+        if spot == SPOTS[0]:
+            waiting.append(asyncio.ensure_future(take_in_task(lock.write)))
+            await until_parked(lock, 1)
+            loop.meddle = lambda: signal.raise_signal(signal.SIGUSR1)
+            guard.release()
+        else:
+            thread = in_thread(take, lock.write)  # whom a release wakes, but leaves no mail for
+            wait_until_parked(lock, 1)
+            drain = _loops.lib.lots_mailbox_drain
+
+            def drain_and_signal(*arguments: Any) -> Any:
+                taken = drain(*arguments)
+                if taken == 0 and kept.is_held():
+                    signal.raise_signal(signal.SIGUSR1)
+                return taken
+
+            with monkeypatch.context() as patch:
+                patch.setattr(_loops, "lib", Lib(_loops.lib, lots_mailbox_drain=drain_and_signal))
+                guard.release()
+            thread.join()
+        assert not kept.is_held()
+        await asyncio.wait_for(asyncio.gather(*waiting), PROMPTLY)
+        signal.signal(signal.SIGUSR1, before)
+
+    run_meddled(body)
+    assert_idle(lock, other)
+
+
+@pytest.fixture
+def soon_revoked() -> Iterator[None]:
+    before = lowlevel.set_revoke_after(0.01)
+    yield
+    lowlevel.set_revoke_after(before)
+
+
+@on_each_loop
+async def test_mail_that_got_lost_is_rung_for_anew(soon_revoked: None) -> None:
+    """An exception came between the core and the task: taken out of the mailbox, the mail reached nobody."""
+    lock = RwLock()
+    guard = await lock.write()
+    waiting = [asyncio.ensure_future(take_in_task(lock.write)) for _ in range(2)]
+    await until_parked(lock, 2)
+    in_thread(guard.release).join()
+    port = _loops.own_port()
+    assert port is not None
+    assert lib.lots_mailbox_drain(port.mailbox, ffi.new("uint64_t[]", 8), 8, True) == 1
+    await asyncio.wait_for(asyncio.gather(*waiting), PROMPTLY)
+    assert_idle(lock)
+
+
+@on_each_loop
+async def test_an_exception_as_a_drain_begins(monkeypatch: pytest.MonkeyPatch, soon_revoked: None) -> None:
+    """Ctrl-C between a release and its drain: whoever was woken runs all the same, told by the keeper."""
+    lock = RwLock()
+    guard = await lock.write()
+    waiting = [asyncio.ensure_future(take_in_task(lock.write)) for _ in range(2)]
+    await until_parked(lock, 2)
+    left = []
+    with monkeypatch.context() as patch:
+        patch.setattr(_loops.Port, "drain", interrupt)
+        try:
+            guard.release()
+        except Interrupt:
+            left.append(True)
+    assert bool(left) != _front.NATIVE  # whose release calls no Python here
+    await asyncio.wait_for(asyncio.gather(*waiting), PROMPTLY)
+    assert_idle(lock)
+
+
+# --- deadlocks that are none, and those that are ----------------------------------------------------------------------
+
+
+@on_each_loop
+async def test_a_holder_that_lets_go_while_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two looks of the detector a thread releases X and waits for Y, which a task of this loop holds: no cycle."""
+    x, y = RwLock(), RwLock()
+    held, go = threading.Event(), threading.Event()
+
+    def x_then_y() -> None:
+        guard = x.write().acquire()
+        held.set()
+        go.wait()
+        guard.release()
+        take(y.write)
+
+    find = _blocking.waiters_of_thread
+
+    def find_later(token: int) -> Any:
+        go.set()
+        wait_until_parked(y, 1)
+        return find(token)
+
+    async with y.write():
+        thread = in_thread(x_then_y)
+        held.wait()
+        with monkeypatch.context() as patch, policy("allow"):
+            patch.setattr(_blocking, "waiters_of_thread", find_later)
+            take(x.write)
+    await asyncio.to_thread(thread.join)
+    assert_idle(x, y)
+
+
+@on_each_loop
+async def test_a_guard_that_was_given_away() -> None:
+    """Taken here with the thread's form, it is another thread's to release: that may come."""
+    for take_it in (lambda lock: lock.try_write(), lambda lock: lock.write().acquire()):
+        lock = RwLock()
+        guard = take_it(lock)
+
+        def release(lock: RwLock[Any] = lock, guard: Any = guard) -> None:
+            wait_until_parked(lock, 1)
+            guard.release()
+
+        thread = in_thread(release)
+        with policy("allow"):
+            take(lock.write)
+        thread.join()
+        assert_idle(lock)
+
+
+@on_each_loop
+async def test_a_dead_threads_lock_is_not_that_of_who_has_its_ident_now() -> None:
+    """A thread took X and ended. The next thread has its ident, and waits for Y, which a task of this loop holds."""
+    x, y = RwLock(), RwLock()
+    taker = in_thread(lambda: (x.write().acquire(), threading.get_ident()))
+    guard, ident = taker.join()
+    same = []
+    async with y.write():
+        for _ in range(200):  # as good as always the first one
+
+            def next_one() -> bool:
+                if threading.get_ident() != ident:
+                    return False
+                same.append(True)
+                take(y.write)
+                return True
+
+            thread = in_thread(next_one)
+            wait_until(lambda thread=thread: thread.done() or same)
+            if same:
+                wait_until_parked(y, 1)
+                break
+
+        def release() -> None:
+            wait_until_parked(x, 1)
+            guard.release()
+
+        helper = in_thread(release)
+        with policy("allow"):
+            take(x.write)
+    await asyncio.to_thread(helper.join)
+    await asyncio.to_thread(thread.join)
+    assert_idle(x, y)
+
+
+@pytest.mark.parametrize("kind", LOOP_KINDS)
+def test_two_loops_block_on_each_other(kind: str) -> None:
+    """A task of one holds A and its thread sleeps for B; a task of the other holds B, and its thread asks for A."""
+    a, b = RwLock(name="A"), RwLock(name="B")
+
+    async def hold_and_take(mine: RwLock[Any], theirs: RwLock[Any], ready: Callable[[], None]) -> None:
+        async with mine.write():
+            ready()
+            take(theirs.write)
+
+    with LoopThread(kind) as one, LoopThread(kind) as two, policy("allow"):
+        b_is_held = threading.Event()
+
+        def sleeps() -> None:
+            b_is_held.set()
+            wait_until_parked(b, 1)
+
+        second = two.submit(hold_and_take(b, a, sleeps))
+        b_is_held.wait()
+        first = one.submit(hold_and_take(a, b, lambda: None))
+        with pytest.raises(DeadlockError, match=r"'A' .*waits for .*'B'"):
+            outcome_of(second, PROMPTLY)
+        outcome_of(first, PROMPTLY)
+    assert_idle(a, b)
+
+
+# --- diagnosis ---------------------------------------------------------------------------------------------------------
+
+
+def test_who_waits_is_copied_out_of_the_core() -> None:
+    """The list pointed into memory that was freed when it was returned."""
+    lock = RwLock()
+    guard = lock.write().acquire()
+    threads = [in_thread(take, lock.write) for _ in range(3)]
+    wait_until_parked(lock, 3)
+    infos = _waiters._infos(_waiters._word_of(lock))
+    litter = []
+    for _ in range(100):
+        litter.append(ffi.new("lots_waiter_info[]", 64))
+        ffi.memmove(litter[-1], b"\xff" * ffi.sizeof(litter[-1]), ffi.sizeof(litter[-1]))
+    assert {int(info.owner) for info in infos} == {thread.ident for thread in threads}
+    assert {int(info.word) for info in infos} == {lock.address}
+    guard.release()
+    for thread in threads:
+        thread.join()
+    assert_idle(lock)
+
+
+# --- a handler raises anywhere ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("contended", [False, True])
+def test_a_handler_raises_anywhere_in_a_mutex(contended: bool, soon_revoked: None) -> None:
+    """Ctrl-C at any point of acquire() or release(): not acquired, or released."""
+    mutex: Mutex[Any] = Mutex()
+
+    def raise_it() -> None:
+        raise Injected
+
+    def run_acquire(number: int) -> int:
+        kept = mutex.try_lock() if contended else None
+        seen = [0]
+        try:
+            with at_check(number, raise_it) as seen:
+                taken = mutex.acquire(timeout=0.0005)
+            assert taken != contended
+            if taken:
+                mutex.release()
+        except Injected:
+            pass
+        assert lowlevel.waiters(mutex) == []
+        if kept is not None:
+            kept.release()
+        assert_idle(mutex)
+        return seen[0]
+
+    def run_release(number: int) -> int:
+        mutex.acquire()
+        thread = in_thread(take, mutex.lock) if contended else None
+        if contended:
+            wait_until_parked(mutex, 1)
+        seen = [0]
+        try:
+            with at_check(number, raise_it) as seen:
+                mutex.release()
+        except Injected:
+            pass
+        if thread is not None:
+            thread.join(PROMPTLY)
+        assert_idle(mutex)
+        return seen[0]
+
+    for run in (run_acquire, run_release):
+        assert at_every_check(run) >= 0
+
+
+@pytest.mark.filterwarnings("ignore:.*never (entered|awaited):RuntimeWarning")
+@pytest.mark.parametrize("mode", modes.WAITS, ids=name_of)
+@pytest.mark.parametrize("kind", LOOP_KINDS)
+def test_a_handler_raises_anywhere_in_a_tasks_wait(kind: str, mode: Mode, soon_revoked: None) -> None:
+    """Ctrl-C at any point of an await that waits: it is over, and who queued behind it gets in."""
+    lock = mode.make()
+
+    def raise_it() -> None:
+        raise Injected
+
+    def run(number: int) -> int:
+        async def body() -> int:
+            hindrance = mode.hinder(lock)
+            steps: Any = mode.request(lock).__await__()
+            seen = [0]
+            try:
+                with at_check(number, raise_it) as seen:
+                    steps.send(None)
+            except Injected:
+                pass
+            else:
+                steps.close()
+            assert lowlevel.waiters(lock) == []
+
+            async def enter() -> None:
+                (await mode.request(lock)).release()
+
+            others = [asyncio.ensure_future(enter()) for _ in range(2)]
+            await until_parked(lock, 2)
+            hindrance.release()
+            await asyncio.wait_for(asyncio.gather(*others), PROMPTLY)
+            return seen[0]
+
+        with asyncio.Runner(loop_factory=LOOPS[kind]) as runner:
+            checks = runner.run(body())
+        assert_idle(lock)
+        return checks
+
+    assert at_every_check(run) >= 0
+
+
+# --- the end of the interpreter ---------------------------------------------------------------------------------------
+
+AT_EXIT = """
+import atexit
+
+@atexit.register
+def last():  # registered first
+    print(aiolots.lowlevel.waiters())
+
+import asyncio, sys
+import uvloop
+import aiolots
+from aiolots import lowlevel
+
+lock = aiolots.RwLock()
+held = lock.write().acquire()
+loop = {"asyncio": asyncio, "uvloop": uvloop}[sys.argv[1]].new_event_loop()
+
+async def enter():
+    async with lock.write():
+        pass
+
+async def main():
+    global tasks
+    tasks = [asyncio.ensure_future(enter()) for _ in range(3)]
+    while len(lowlevel.waiters(lock)) < 3:
+        await asyncio.sleep(0)
+
+loop.run_until_complete(main())
+if sys.argv[2] == "woken":
+    held.release()
+"""
+
+
+@pytest.mark.parametrize("how", ["queued", "woken"])
+@pytest.mark.parametrize("kind", LOOP_KINDS)
+def test_the_core_has_forgotten_the_waiters_of_a_loop_at_exit(kind: str, how: str) -> None:
+    """Their memory is freed without them being run, and the core's keeper is still there."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-W", "ignore", "-c", AT_EXIT, kind, how]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
