@@ -1,4 +1,4 @@
-"""What the review of the native front found, continued: races of threads without a GIL, and what may crash a process.
+"""What the reviews of the fronts found, continued: races of threads without a GIL, and what takes a process of its own.
 
 On a free-threaded Python each race is run often enough to be lost nearly always by a front that can lose it; elsewhere the
 same tests run a few times, and say that nothing else is wrong.
@@ -10,6 +10,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,16 +19,16 @@ from typing import Any
 import pytest
 
 from aiolots import RwLock
-from tests.worlds import assert_idle, in_thread, on_each_loop
+from tests.worlds import LOOP_KINDS, assert_idle, in_thread, on_each_loop
 
 FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
 ROOT = Path(__file__).parent.parent
 
 
-def run(script: str) -> None:
+def run(script: str, *arguments: str) -> None:
     """Run a script that may crash; it prints `fine`."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-X", "faulthandler", "-c", script]
+    command = [sys.executable, "-X", "faulthandler", "-W", "ignore", "-c", script, *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "fine"), done.stderr
 
@@ -46,6 +47,11 @@ def short_slices() -> Iterator[None]:
         sys.setswitchinterval(before)
 
 
+def let_others() -> None:
+    if not FREE_THREADED:
+        time.sleep(0)
+
+
 def side_by_side(rounds: int, one: Callable[[int], None], other: Callable[[int], None]) -> None:
     """For each i call one(i) here and other(i) in a thread, as nearly at the same time as can be."""
     at = [-1, -1]
@@ -54,13 +60,14 @@ def side_by_side(rounds: int, one: Callable[[int], None], other: Callable[[int],
         for i in range(rounds):
             at[1] = i
             while at[0] < i:
-                pass
+                let_others()
             other(i)
 
     with short_slices():
         follower = in_thread(follow)
         for i in range(rounds):
             while at[1] < i:
+                let_others()
                 if follower.done():  # it failed
                     follower.join()
             at[0] = i
@@ -141,27 +148,31 @@ def step_one_await_twice() -> None:
     assert_idle(lock)
 
 
-def initialise_while_others_look() -> None:
-    lock = RwLock(object())
-    rounds = 400_000 if FREE_THREADED else 500
+def test_what_may_crash() -> None:
+    """Two threads step one await."""
+    run(f"from {__name__} import step_one_await_twice\nstep_one_await_twice()\nprint('fine')")
 
-    def initialise() -> None:
-        for i in range(rounds):
-            lock.__init__(object(), name=str(i))  # type: ignore[misc]
 
-    def look() -> None:
-        for _ in range(rounds):
-            _ = lock._value, lock.name
+def test_a_lock_is_initialised_by_two_threads_at_once() -> None:
+    """Each lets go of what was there before, or both did: then its count is off."""
 
-    for thread in [in_thread(function) for function in (initialise, initialise, look, look)]:
-        thread.join()
+    class Value:
+        pass
+
+    lock = RwLock()
+    rounds = 10_000 if FREE_THREADED else 40
+    values = [Value(), Value()]
+    kept = [values[i % 2] for i in range(4 * rounds)]  # so that none of them is freed too early
+    counts = [sys.getrefcount(value) for value in values]
+
+    def initialise(i: int) -> None:
+        lock.__init__(values[i % 2], name=str(i))  # type: ignore[misc]
+
+    side_by_side(rounds, initialise, initialise)
+    lock.__init__(None)  # type: ignore[misc]
+    assert [sys.getrefcount(value) for value in values] == counts
+    assert len(kept) == 4 * rounds
     assert_idle(lock)
-
-
-@pytest.mark.parametrize("function", [step_one_await_twice, initialise_while_others_look], ids=lambda f: f.__name__)
-def test_what_may_crash(function: Callable[[], None]) -> None:
-    """Two threads step one await; a lock is initialised again while others read its value and name."""
-    run(f"from {__name__} import {function.__name__} as function\nfunction()\nprint('fine')")
 
 
 # --- interpreters ------------------------------------------------------------------------------------------------------
@@ -200,3 +211,44 @@ interpreters.destroy(other)
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
 def test_what_was_looked_up_at_the_first_import_is_looked_up_again(script: str) -> None:
     run(script)
+
+
+# --- the end of the interpreter ---------------------------------------------------------------------------------------
+
+AT_EXIT = """
+import atexit
+
+@atexit.register
+def last():  # registered first
+    print(aiolots.lowlevel.waiters() or "fine")
+
+import asyncio, sys
+import uvloop
+import aiolots
+from aiolots import lowlevel
+
+lock = aiolots.RwLock()
+held = lock.write().acquire()
+loop = {"asyncio": asyncio, "uvloop": uvloop}[sys.argv[1]].new_event_loop()
+
+async def enter():
+    async with lock.write():
+        pass
+
+async def main():
+    global tasks
+    tasks = [asyncio.ensure_future(enter()) for _ in range(3)]
+    while len(lowlevel.waiters(lock)) < 3:
+        await asyncio.sleep(0)
+
+loop.run_until_complete(main())
+if sys.argv[2] == "woken":
+    held.release()
+"""
+
+
+@pytest.mark.parametrize("how", ["queued", "woken"])
+@pytest.mark.parametrize("kind", LOOP_KINDS)
+def test_the_core_has_forgotten_the_waiters_of_a_loop_at_exit(kind: str, how: str) -> None:
+    """Their memory is freed without them being run, and the core's keeper is still there."""
+    run(AT_EXIT, kind, how)

@@ -22,7 +22,8 @@ typedef struct {
     PyObject_HEAD
     Lock *lock;
     PyObject *request; /* NULL: `async with mutex`, which gives None */
-    PyObject *loop, *port, *cookie, *steps, *timer; /* steps: the future's iterator */
+    PyObject *loop, *port, *waiting, *cookie, *steps, *timer; /* steps: the future's iterator; waiting: the port's table */
+    lots_mailbox *mailbox;
     double limit, seconds;
     int64_t began, deadline;
     uint8_t mode, limit_kind, stage;
@@ -39,7 +40,8 @@ PyObject *await_slowly(Lock *lock, unsigned mode, int limit_kind, double limit, 
         return NULL;
     a->lock = (Lock *)Py_NewRef((PyObject *)lock);
     a->request = Py_XNewRef(request);
-    a->loop = a->port = a->cookie = a->steps = a->timer = NULL;
+    a->loop = a->port = a->waiting = a->cookie = a->steps = a->timer = NULL;
+    a->mailbox = NULL;
     a->mode = (uint8_t)mode;
     a->limit_kind = (uint8_t)limit_kind;
     a->limit = limit;
@@ -64,10 +66,8 @@ static void stop_waiting(Awaiting *a)
 
 static void forget(Awaiting *a)
 {
-    PyObject *waiting = a->port ? PyObject_GetAttr(a->port, names.s_waiting) : NULL;
-    if (waiting && a->cookie && PyDict_DelItem(waiting, a->cookie))
+    if (a->waiting && a->cookie && PyDict_DelItem(a->waiting, a->cookie))
         PyErr_Clear();
-    Py_XDECREF(waiting);
     Py_CLEAR(a->cookie);
 }
 
@@ -79,13 +79,15 @@ static void abandon(Awaiting *a)
     a->stage = ENDED;
     PyErr_Fetch(&type, &value, &traceback);
     if (was == WAITING) {
+        lots_mailbox *own;
         int answer;
         port = own_port();
-        answer = core->op_cancel(&a->op, LOTS_BY_CANCEL, mailbox_of(port));
+        own = mailbox_of(port);
+        answer = core->op_cancel(&a->op, LOTS_BY_CANCEL, own);
         if (answer == LOTS_MISUSE && core->op_state(&a->op) == LOTS_HELD)
-            answer = core->op_release(&a->op, 0, mailbox_of(port));
+            answer = core->op_release(&a->op, 0, own);
         if (answer & LOTS_MAIL)
-            drain_port(port, 0);
+            drain_port(port, own, 0);
         Py_XDECREF(port);
         if (PyErr_Occurred() && !type) /* a signal handler's, out of the drain */
             PyErr_Fetch(&type, &value, &traceback);
@@ -124,14 +126,8 @@ static PySendResult fail(Awaiting *a)
 /* A future that the next wake will find. */
 static PyObject *expect(Awaiting *a)
 {
-    PyObject *future = PyObject_CallMethodNoArgs(a->loop, names.s_create_future), *waiting;
-    int failed;
-    if (!future)
-        return NULL;
-    waiting = PyObject_GetAttr(a->port, names.s_waiting);
-    failed = !waiting || PyDict_SetItem(waiting, a->cookie, future);
-    Py_XDECREF(waiting);
-    if (failed)
+    PyObject *future = PyObject_CallMethodNoArgs(a->loop, names.s_create_future);
+    if (future && PyDict_SetItem(a->waiting, a->cookie, future))
         Py_CLEAR(future);
     return future;
 }
@@ -180,7 +176,6 @@ static int poll(Awaiting *a, PyObject **result, PySendResult *answer)
 static int begin(Awaiting *a)
 {
     PyObject *task;
-    lots_mailbox *mailbox;
     uint64_t cookie;
     a->loop = running_loop();
     if (!a->loop) {
@@ -188,7 +183,8 @@ static int begin(Awaiting *a)
         return -1;
     }
     a->port = port_of(a->loop);
-    if (!a->port || !(mailbox = mailbox_of(a->port)) || note_contention(a->lock))
+    if (!a->port || !(a->mailbox = mailbox_of(a->port)) || !(a->waiting = PyObject_GetAttr(a->port, names.s_waiting)) ||
+        note_contention(a->lock))
         return -1;
     cookie = a64_fetch_add(&cookies, 2, RELAXED) | (a->seconds >= 0); /* no lock word: a number for each */
     a->cookie = PyLong_FromUnsignedLongLong(cookie);
@@ -196,7 +192,7 @@ static int begin(Awaiting *a)
     if (!task)
         return -1;
     a->deadline = a->seconds < 0 ? 0 : a->began + (int64_t)(a->seconds * 1e9);
-    core->op_init(&a->op, &a->lock->word, a->mode, mailbox, cookie, (uint64_t)(uintptr_t)task);
+    core->op_init(&a->op, &a->lock->word, a->mode, a->mailbox, cookie, (uint64_t)(uintptr_t)task);
     Py_DECREF(task);
     return 0;
 }
@@ -211,16 +207,19 @@ static PySendResult went(Awaiting *a, PySendResult answer, PyObject *value, PyOb
         if (in_time < 0 || PyErr_Occurred()) /* the timer's cancel ran a signal handler */
             return fail(a);
         if (!in_time) {
-            PyObject *port = a->port;
-            cancelled = core->op_cancel(&a->op, LOTS_BY_TIMEOUT, mailbox_of(port));
+            cancelled = core->op_cancel(&a->op, LOTS_BY_TIMEOUT, a->mailbox);
             if (cancelled & LOTS_MAIL)
-                drain_port(port, 0);
+                drain_port(a->port, a->mailbox, 0);
             if (PyErr_Occurred() && (cancelled & ~LOTS_MAIL) == LOTS_READY)
                 core->op_release(&a->op, 0, NULL);
             if (PyErr_Occurred())
                 return fail(a);
             return end(a, (cancelled & ~LOTS_MAIL) == LOTS_READY, result);
         }
+        /* Most wakes bring the lock, and need no other future. One that does not is followed by a poll with one: mail that
+         * comes between the two is not missed, for that poll looks again. */
+        if (core->op_poll(&a->op) == LOTS_READY)
+            return end(a, 1, result);
         if (!poll(a, result, &answer))
             return answer;
         answer = PyIter_Send(a->steps, Py_None, &value);
@@ -365,6 +364,7 @@ static int awaiting_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(a->request);
     Py_VISIT(a->loop);
     Py_VISIT(a->port);
+    Py_VISIT(a->waiting);
     Py_VISIT(a->steps);
     Py_VISIT(a->timer);
     return 0;
@@ -399,6 +399,7 @@ static void awaiting_dealloc(PyObject *self)
     PyObject_GC_UnTrack(self);
     awaiting_clear(self);
     Py_XDECREF(a->cookie);
+    Py_XDECREF(a->waiting);
     Py_XDECREF(a->port); /* last but the lock: the mailbox was the op's */
     Py_XDECREF(a->request);
     Py_XDECREF((PyObject *)a->lock);

@@ -18,14 +18,12 @@ static PyObject *find(PyObject *waiting, PyObject *cookie)
     return future;
 }
 
-void drain_port(PyObject *port, int rung)
+void drain_port(PyObject *port, lots_mailbox *mailbox, int rung)
 {
     uint64_t woken[AT_ONCE];
     size_t n;
     PyObject *type, *value, *traceback, *waiting;
-    lots_mailbox *mailbox;
     PyErr_Fetch(&type, &value, &traceback);
-    mailbox = mailbox_of(port);
     waiting = PyObject_GetAttr(port, names.s_waiting);
     do {
         n = mailbox && waiting ? core->mailbox_drain(mailbox, woken, AT_ONCE, rung) : 0;

@@ -39,7 +39,7 @@ static PyObject *native_drain(PyObject *Py_UNUSED(module), PyObject *const *argu
         PyErr_SetString(PyExc_TypeError, "drain(port, rung)");
         return NULL;
     }
-    drain_port(arguments[0], arguments[1] == Py_True);
+    drain_port(arguments[0], mailbox_of(arguments[0]), arguments[1] == Py_True);
     if (PyErr_Occurred()) /* a signal handler's */
         return NULL;
     Py_RETURN_NONE;

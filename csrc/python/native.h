@@ -130,7 +130,7 @@ PyObject *await_slowly(Lock *lock, unsigned mode, int limit_kind, double limit, 
 /* mail.c */
 /* Schedule the tasks that were woken. An exception that is set stays set; else a signal handler's (KeyboardInterrupt), which
  * came just then, may be set afterwards: everything was delivered all the same. */
-void drain_port(PyObject *port, int rung);
+void drain_port(PyObject *port, lots_mailbox *mailbox, int rung);
 
 /* request.c */
 PyObject *request_new(Lock *lock, unsigned mode, int limit_kind, double limit, int raises);

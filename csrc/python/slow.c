@@ -88,8 +88,9 @@ int note_contention(Lock *lock)
 static void abandon(lots_op *op)
 {
     PyObject *port = own_port();
-    if (core->op_cancel(op, LOTS_BY_CANCEL, mailbox_of(port)) & LOTS_MAIL)
-        drain_port(port, 0);
+    lots_mailbox *mailbox = mailbox_of(port);
+    if (core->op_cancel(op, LOTS_BY_CANCEL, mailbox) & LOTS_MAIL)
+        drain_port(port, mailbox, 0);
     Py_XDECREF(port);
 }
 
@@ -151,9 +152,10 @@ int release_slow(Lock *lock, unsigned mode, int fair)
 {
     /* Nobody queued now: no task of the loop on this thread is queued, and none can be before the release. */
     PyObject *port = word_load(&lock->word) & (PARKED | WRITER_PARKED) ? own_port() : NULL;
-    int answer = core->release(&lock->word, mode, fair, mailbox_of(port));
+    lots_mailbox *mailbox = mailbox_of(port);
+    int answer = core->release(&lock->word, mode, fair, mailbox);
     if (answer & LOTS_MAIL)
-        drain_port(port, 0);
+        drain_port(port, mailbox, 0);
     Py_XDECREF(port);
     return (answer & ~LOTS_MAIL) == LOTS_READY ? 0 : LOTS_MISUSE;
 }

@@ -102,7 +102,9 @@ static void lost_mail_is_rung_for_anew(void)
 }
 
 /* The lock of a mailbox is no bucket's: it may be held when somebody forks, for good as the child sees it. There a task that
- * had not queued yet was cancelled, and waited for that lock. */
+ * had not queued yet was cancelled, and waited for that lock. (Not under TSan: fork takes all 512 bucket locks, and its
+ * detector of lock order crashes at 64.) */
+#ifndef __SANITIZE_THREAD__
 static void a_child_cancels_past_a_mailbox_that_was_held(void)
 {
     lots_op fresh, trying;
@@ -131,6 +133,7 @@ static void a_child_cancels_past_a_mailbox_that_was_held(void)
     release(LOTS_WRITE, 0, 0);
     end();
 }
+#endif
 
 /* --- words -------------------------------------------------------------------------------------------------------- */
 
@@ -229,7 +232,9 @@ int main(void)
     RUN(the_nudge_of_a_loop_that_is_back_does_not_outlive_its_ops);
     RUN(a_drain_that_finds_no_ring_leaves_the_ring_to_its_waker);
     RUN(lost_mail_is_rung_for_anew);
+#ifndef __SANITIZE_THREAD__
     RUN(a_child_cancels_past_a_mailbox_that_was_held);
+#endif
     RUN(a_word_without_waiters_is_not_read);
 #ifndef LOTS_PARKER_PTHREAD
     RUN(nobody_queues_behind_a_thread_that_handles_a_signal);

@@ -1,0 +1,1 @@
+"""Mutants of the core: does a small wrong change make a test fail? See __main__.py."""
