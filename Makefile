@@ -9,6 +9,9 @@ DEMO_SMOKE = --seconds 3
 SECONDS_ = 30
 PYTEST_ARGS =
 BENCH_ARGS =
+MUTANTS_ARGS =
+COVERAGE_ARGS = --missing
+SCOREBOARD_ARGS =
 
 FREETHREADED_SCRIPT = ../shared/tools/freethreaded-python
 FREETHREADED = $(HOME)/.cache/aiolots/freethreaded-3.13
@@ -22,7 +25,7 @@ FLAVOUR = parker=$(AIOLOTS_PARKER) sanitize=$(AIOLOTS_SANITIZE) debug=$(AIOLOTS_
 INSTALL = -m pip install -q --disable-pip-version-check
 BUILDERS = "setuptools>=77" "cffi>=1.17.1"
 
-.PHONY: venv demo test pytest matrix freethreaded ctest lint types explore explore-bug stress bench bench-smoke sdist clean FORCE
+.PHONY: venv demo test pytest matrix freethreaded ctest lint types explore explore-bug mutants coverage stress scoreboard bench bench-smoke sdist clean FORCE
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -83,8 +86,21 @@ explore: venv
 explore-bug: venv
 	$(PY) -m tests.explorer --bug 465
 
+# Small wrong changes to the core: the explorer or a C test must notice each. Hours; `MUTANTS_ARGS="--sample 60"`: minutes.
+mutants: venv
+	$(PY) -m tests.mutants $(MUTANTS_ARGS)
+
+# Lines and branches of csrc that the C tests and the explorer run.
+coverage: venv
+	$(PY) -m tools.coverage $(COVERAGE_ARGS)
+
 stress: venv
 	$(PY) -m tests.stress --seconds $(SECONDS_)
+
+# Which lock passes which of the scenarios that broke locks; the peers are installed for it, as for `bench`.
+scoreboard: venv
+	$(PY) $(INSTALL) --no-build-isolation -e ".[bench]"
+	$(PY) -m aiolots.testing.scoreboard $(SCOREBOARD_ARGS)
 
 # Ratios to the peers: Markdown, JSON and the plot in build/bench. Wants a quiet machine; the smoke test does not.
 bench: venv

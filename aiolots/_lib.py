@@ -43,4 +43,12 @@ NULL: Final[Any] = ffi.NULL
 # Any of these in a word: somebody may be queued, so a release has somebody to wake.
 QUEUE_FLAGS: Final = 3
 
+# The C types that are made at run time, looked up once: by name cffi takes a lock of its own each time, without the GIL even
+# one that another thread may hold while this one forks.
+OP: Final[Any] = ffi.typeof("lots_op *")
+WORD: Final[Any] = ffi.typeof("lots_word *")
+INFOS: Final[Any] = ffi.typeof("lots_waiter_info[]")
+COOKIES: Final[Any] = ffi.typeof("uint64_t[]")
+ADDRESS: Final[Any] = ffi.typeof("uintptr_t")
+
 __all__ = ["ffi", "lib"]

@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable, Generator
 from typing import Any
 
-from aiolots._lib import NULL, ffi, lib
+from aiolots._lib import ADDRESS, COOKIES, NULL, ffi, lib
 
 _AT_ONCE = 256  # cookies taken from the mailbox at a time
 _LOOK_EVERY = 200  # ms: how often a thread that watches for a loop without add_reader looks whether that is there still
@@ -42,10 +42,10 @@ class Port:
         if mailbox == NULL:
             raise OSError(ffi.errno, f"no descriptor for the mailbox of {loop!r}: {os.strerror(ffi.errno)}")
         self.mailbox: Any = ffi.gc(mailbox, lib.lots_mailbox_free)
-        self.address = int(ffi.cast("uintptr_t", mailbox))
+        self.address = int(ffi.cast(ADDRESS, mailbox))
         self._loop = weakref.ref(loop)
         self.waiting: dict[int, asyncio.Future[bool]] = {}
-        self._buffer: Any = ffi.new("uint64_t[]", _AT_ONCE)
+        self._buffer: Any = ffi.new(COOKIES, _AT_ONCE)
         self._draining = self._again = self._left = False
         self._watch(loop)
         _every_port.add(self)

@@ -23,12 +23,12 @@ from aiolots._guards import (
     ReadGuard,
     WriteGuard,
 )
-from aiolots._lib import BY_CANCEL, GONE, HELD, MISUSE, NULL, PENDING, READY, RELEASED, ffi, lib
+from aiolots._lib import ADDRESS, BY_CANCEL, GONE, HELD, MISUSE, NULL, OP, PENDING, READY, RELEASED, WORD, ffi, lib
 from aiolots._seconds import left_until
 from aiolots._waiters import MODE_NAMES, Holder
 
 T = TypeVar("T")
-new_op: Any = functools.partial(ffi.new, ffi.typeof("lots_op *"))
+new_op: Any = functools.partial(ffi.new, OP)
 G_co = TypeVar("G_co", covariant=True)  # what a thread gets
 A_co = TypeVar("A_co", covariant=True)  # what a task gets
 
@@ -45,9 +45,9 @@ class PureLock(Generic[T]):
     address: int  # of the lock word, for native code: see aiolots.get_include
 
     def __init__(self, value: T, *, name: str | None = None) -> None:
-        self._word: Any = ffi.new("lots_word *")
+        self._word: Any = ffi.new(WORD)
         self._value = value
-        self.address = int(ffi.cast("uintptr_t", self._word))
+        self.address = int(ffi.cast(ADDRESS, self._word))
         self._holders: dict[int, Holder] = {}
         self.name = name
 

@@ -6,7 +6,7 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiolots._lib import MUTEX, NULL, QUEUED, READ, READ_RECURSIVE, WRITE, ffi, lib
+from aiolots._lib import INFOS, MUTEX, NULL, QUEUED, READ, READ_RECURSIVE, WORD, WRITE, ffi, lib
 
 if TYPE_CHECKING:
     from aiolots._front import LockBase
@@ -86,7 +86,7 @@ class _Info(NamedTuple):
 def _infos(word: Any) -> list[_Info]:
     capacity = 64
     while True:
-        out = ffi.new("lots_waiter_info[]", capacity)
+        out = ffi.new(INFOS, capacity)
         count = lib.lots_for_each(word, out, capacity)
         if count <= capacity:  # copied: what `out[i]` gives points into `out`
             return [_Info(*(int(getattr(out[i], field)) for field in _Info._fields)) for i in range(count)]
@@ -130,4 +130,4 @@ def is_behind_an_untimed_thread(lock: LockBase[Any]) -> bool:
 
 
 def _word_of(lock: LockBase[Any]) -> Any:
-    return ffi.cast("lots_word *", lock.address)
+    return ffi.cast(WORD, lock.address)

@@ -139,7 +139,7 @@ def knows_the_core(path: str, text: str) -> Iterator[int]:
 
 
 def knows_event_loops(path: str, text: str) -> Iterator[int]:
-    if path == "aiolots/_loops.py" or re.match(r"aiolots/_?demo(/|\.py|_)", path):
+    if path == "aiolots/_loops.py" or re.match(r"aiolots/(_?demo(/|\.py|_)|testing/)", path):
         return
     for line, name in imports(text, package_of(path)):
         if name.split(".")[0] in ("asyncio", "uvloop", "selectors", "trio"):
@@ -214,6 +214,8 @@ SAMPLES: list[tuple[Rule, str, str, list[int]]] = [
     (knows_event_loops, "aiolots/a.py", "import asyncio.events\nfrom selectors import EVENT_READ\n", [1, 2]),
     (knows_event_loops, "aiolots/a.py", "if TYPE_CHECKING:\n    import asyncio\nelse:\n    import uvloop\n", [4]),
     (knows_event_loops, "aiolots/demo/run.py", "import asyncio\n", []),
+    (knows_event_loops, "aiolots/testing/_world.py", "import asyncio\n", []),
+    (knows_event_loops, "aiolots/testing_.py", "import asyncio\n", [1]),
     (
         sleeps_for_a_time,
         "a.py",

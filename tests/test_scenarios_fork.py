@@ -11,6 +11,8 @@ import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 from typing import Any
 
 from aiolots import Mutex, RwLock, lowlevel
@@ -190,12 +192,17 @@ def test_r36_child_has_a_keeper_of_its_own(kind: str) -> None:
     in_child(lambda: in_child(stopped_loop))
 
 
+@pytest.mark.skipif(
+    not getattr(sys, "_is_gil_enabled", lambda: True)(),
+    reason="a free-threaded CPython 3.13 forks without stopping its threads: the child may wait for ever for one of the "
+    "interpreter's own object locks, whatever locks it was about; the native hammer below is for it",
+)
 def test_r36_fork_while_locks_are_hammered() -> None:
     """Wherever the other threads are, in a bucket's critical section too, the child can walk every bucket."""
     locks = [RwLock() for _ in range(4)]
     stop = threading.Event()
 
-    def hammer(i: int) -> None:
+    def hammer(i: int, locks: list[RwLock[None]], stop: threading.Event) -> None:
         n = i
         while not stop.is_set():
             n += 1
@@ -215,7 +222,7 @@ def test_r36_fork_while_locks_are_hammered() -> None:
         guard.release()
         behind.join()
 
-    threads = [in_thread(hammer, i) for i in range(4)]
+    threads = [in_thread(hammer, i, locks, stop) for i in range(4)]
     try:
         for _ in range(30):
             in_child(child)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import itertools
 import math
@@ -129,7 +130,10 @@ def reentered(world: World, prepare: Callable[[Callable[[], None]], Callable[[],
 @scenario("R38", "thread", needs=Offer.TRY)
 def a_signal_handler_tries_the_lock(world: World) -> None:
     def prepare(reenter: Callable[[], None]) -> Callable[[], None]:
-        signal.signal(signal.SIGALRM, lambda *_: reenter())
+        def handler(*_: object) -> None:
+            reenter()
+
+        signal.signal(signal.SIGALRM, handler)
         signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
         return lambda: None
 
@@ -220,7 +224,7 @@ def a_writer_against_overlapping_readers(world: World) -> None:
             held = await world.acquire("read")
             since = enter(1)
             await asyncio.sleep(0)
-            await until(lambda since=since: may_leave(since), "time stands still")
+            await until(functools.partial(may_leave, since), "time stands still")
             enter(-1)
             await world.release("read", held)
 

@@ -45,9 +45,9 @@ def in_thread(function: Callable[[], T]) -> concurrent.futures.Future[T]:
     return future_of(function, lambda run: threading.Thread(target=run, daemon=True).start())
 
 
-def outcome(future: concurrent.futures.Future[T], what: str, seconds: float | None = None) -> T:
+def outcome(future: concurrent.futures.Future[T], what: str, seconds: float = PATIENCE) -> T:
     """Return or raise what came of it; Hang, with `what`, if nothing does."""
-    wait_until(future.done, what, *([] if seconds is None else [seconds]))
+    wait_until(future.done, what, seconds)
     return future.result()
 
 

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{missing.name}: skipped, {missing.package} is not installed", file=sys.stderr)
     plays = [(spec, scenario) for scenario in parsed.scenario or TITLES for spec in adapters]
     with ThreadPoolExecutor(parsed.jobs) as pool:
-        results = list(pool.map(lambda one: play(*one), plays))
+        results = list(pool.map(play, *zip(*plays, strict=True))) if plays else []
     if parsed.json:
         versions = {adapter.name: version_of(adapter) for adapter in adapters.values()}
         print(json.dumps({"versions": versions, "results": [dataclasses.asdict(result) for result in results]}, indent=1))
@@ -65,7 +65,7 @@ def version_of(adapter: Adapter) -> str:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return f"Python {sys.version.partition(' ')[0]}" if package in sys.stdlib_module_names else "?"
+        return sys.version.partition(" ")[0] if package in sys.stdlib_module_names else "?"
 
 
 def table(adapters: Sequence[Adapter], results: Sequence[Result]) -> Iterator[str]:

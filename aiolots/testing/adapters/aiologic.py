@@ -21,7 +21,7 @@ class Lock(Adapter):
 
     def acquire(self, lock: Any, mode: Mode, timeout: float | None) -> Any:
         """Acquire in a thread."""
-        return lock.green_acquire(timeout=timeout) or None
+        return True if lock.green_acquire(timeout=timeout) else None
 
     def release(self, lock: Any, mode: Mode, held: Any) -> None:
         """Release in that thread."""
@@ -29,7 +29,7 @@ class Lock(Adapter):
 
     async def acquire_task(self, lock: Any, mode: Mode, timeout: float | None) -> Any:
         """Acquire in a task."""
-        return (await lock.async_acquire(timeout=timeout)) or None
+        return True if await lock.async_acquire(timeout=timeout) else None
 
     async def release_task(self, lock: Any, mode: Mode, held: Any) -> None:
         """Release in that task."""
