@@ -11,9 +11,9 @@ import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from typing import Any
 
 from aiolots import Mutex, RwLock, lowlevel
 from aiolots._lib import ffi, lib
