@@ -2,40 +2,35 @@
 
     python -m tests.explorer                     every program of programs.txt
     python -m tests.explorer --bug 465           the logic of 2025-05-28 put back: exit 0 only if both words are found
+    python -m tests.explorer --corpus            every bug of corpus.py put back: exit 0 only if each is found
+    python -m tests.explorer --mutant NAME       one of them, or one memory order that is too weak ('orders': all of those)
+    python -m tests.explorer -- --stale 1 'R | W'         loads may be given an old value, once
+    python -m tests.explorer -- --random 1000 --seed 1    the programs of crowds.txt, at random; --pct 3: by priorities
     python -m tests.explorer -- --replay 001 'R | tW'     one execution, step by step
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-HERE = Path(__file__).parent
-CSRC = HERE.parent.parent / "csrc"
-OWN = ("main.c", "engine.c", "seam.c", "programs.c", "actors.c")
-CORE = ("modes", "admit", "acquire", "release", "revoke", "mailbox", "parking_lot", "each", "unpark")
-# Each bug with the programs that show it, and what must be found there. The two words of the incident.
+from tests.explorer.building import CORE, CSRC, HERE, OWN, build
+from tests.explorer.corpus import CORPUS, ORDERS, Bug
+from tests.explorer.mutants import Finding, StaleSubstitution, explore_all
+
+__all__ = ["BUGS", "CORE", "CSRC", "HERE", "OWN", "build", "main", "programs"]
+
+# Each bug that has a switch in csrc, with the programs that show it, and what must be found there: the two words.
 BUGS = {"465": [("tW | R | W", "0xffffffffffffffff"), ("tW | R", "0xfffffffffffffffe")]}
 
 
-def programs() -> list[str]:
-    """Return the programs of the gate, without comments."""
-    lines = (HERE / "programs.txt").read_text().splitlines()
+def programs(name: str = "programs.txt") -> list[str]:
+    """Return the programs of the gate (or of another list), without comments."""
+    lines = (HERE / name).read_text().splitlines()
     return [line for line in lines if line and not line.startswith("#")]
-
-
-def build(folder: Path, *flags: str) -> Path:
-    """Compile the explorer into `folder` and return its path."""
-    out = folder / "explorer"
-    sources = [HERE / name for name in OWN] + [CSRC / f"{name}.c" for name in CORE]
-    command = [os.environ.get("CC", "cc"), "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-DLOTS_MODEL"]
-    command += [*flags, f"-I{HERE}", f"-I{CSRC}", "-o", str(out), *map(str, sources)]
-    subprocess.run(command, check=True)
-    return out
 
 
 def find_bug(folder: Path, name: str) -> int:
@@ -47,19 +42,47 @@ def find_bug(folder: Path, name: str) -> int:
     return 0 if found == len(answers) else 1
 
 
+def tell(found: Finding) -> None:
+    """Print a line on one bug."""
+    mark = "found" if found.found else "MISSED"
+    count = f"{found.schedules:8} schedules {found.seconds:5.2f} s"
+    print(f"{mark:6} {found.bug.name:32} {count}  {found.bug.program:14} {found.report}")
+    if found.replay:
+        print(f"       {found.bug.lineage}\n       {found.replay}", flush=True)
+
+
+def find_all(what: str, bugs: tuple[Bug, ...]) -> int:
+    """Explore with each bug; 0 only if all are found."""
+    try:
+        found = [finding.found for finding in explore_all(bugs, tell)]
+    except StaleSubstitution as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{what} found {sum(found)} of {len(found)}")
+    return 0 if all(found) else 1
+
+
 def main() -> int:
     """Parse the options and run."""
+    by_name = {bug.name: (bug,) for bug in CORPUS + ORDERS} | {"orders": ORDERS}
     parser = argparse.ArgumentParser(prog="python -m tests.explorer", description=__doc__.splitlines()[0])
     parser.add_argument("--bug", choices=sorted(BUGS), help="put a known bug back; succeed only if it is found")
+    parser.add_argument("--corpus", action="store_true", help="put every bug of the corpus in; succeed only if all are found")
+    parser.add_argument("--mutant", choices=sorted(by_name), help="one bug of the corpus, or one memory order too weak")
     parser.add_argument("--small-batches", action="store_true", help="wake one thread a batch, so that batches are full")
     parser.add_argument("rest", nargs="*", help="options and programs for the explorer itself")
     options = parser.parse_args()
+    if options.corpus:
+        return find_all("corpus", CORPUS)
+    if options.mutant:
+        return find_all("mutant", by_name[options.mutant])
     with tempfile.TemporaryDirectory() as folder:
         if options.bug:
             return find_bug(Path(folder), options.bug)
         arguments = options.rest if any(not a.startswith("-") and not a.isdigit() for a in options.rest) else None
         explorer = build(Path(folder), *(["-DBATCH_THREADS=1"] if options.small_batches else []))
-        return subprocess.run([explorer, *(arguments or [*options.rest, *programs()])], check=False).returncode
+        listed = programs("crowds.txt" if "--random" in options.rest else "programs.txt")
+        return subprocess.run([explorer, *(arguments or [*options.rest, *listed])], check=False).returncode
 
 
 if __name__ == "__main__":

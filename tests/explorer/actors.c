@@ -14,9 +14,14 @@ static void ghost_in(uint32_t mode)
     if (the.writers || (!is_shared(mode) && the.readers))
         mc_fail("exclusion: mode %u got in beside %d readers and %d writers", mode, the.readers, the.writers);
     *(is_shared(mode) ? &the.readers : &the.writers) += 1;
+    (is_shared(mode) ? mc_rd : mc_wr)(&the.datum);
 }
 
-static void ghost_out(uint32_t mode) { *(is_shared(mode) ? &the.readers : &the.writers) -= 1; }
+static void ghost_out(uint32_t mode)
+{
+    (is_shared(mode) ? mc_rd : mc_wr)(&the.datum);
+    *(is_shared(mode) ? &the.readers : &the.writers) -= 1;
+}
 
 static void expect(int what, int wanted, const char *verb)
 {
@@ -35,8 +40,11 @@ static lots_op *new_op(uint32_t mode, lots_mailbox *mailbox, uint64_t cookie)
 /* The op's memory is free now: nobody may touch it again. */
 static void end_op(lots_op *op)
 {
+    memory_mute(1);
     expect(lots_op_cancel(op, LOTS_BY_CANCEL, NULL), LOTS_MISUSE, "cancel of an op that ended");
     expect(lots_op_release(op, 0, NULL), LOTS_MISUSE, "release of an op that ended");
+    memory_mute(0);
+    mc_reuse(op, sizeof *op);
     memset(op, POISON, sizeof *op);
     the.ops_open--;
 }
@@ -59,7 +67,7 @@ static int may_let_go(void *unused)
 {
     (void)unused;
     for (int i = 0; i < the.actor_count; i++)
-        if (!the.actors[i].steps[0].hold && the.actors[i].kind != 'K' && !the.actors[i].ended)
+        if (!the.actors[i].steps[0].hold && !strchr("KA", the.actors[i].kind) && !the.actors[i].ended)
             return 0;
     return 1;
 }
@@ -68,7 +76,9 @@ static void hold_as_thread(const step *s, int depth, lots_mailbox *own)
 {
     uint32_t mode = s->modes[depth];
     lots_op *op = new_op(mode, NULL, 0);
-    int answer = lots_op_wait(op, s->timed ? 0 : s->cancelled || s->handler ? -1 : LOTS_NEVER);
+    int answer = s->try_first ? lots_op_try(op) : LOTS_PARKED;
+    if (answer == LOTS_PARKED)
+        answer = lots_op_wait(op, s->timed ? 0 : s->cancelled || s->handler ? 1 : LOTS_NEVER);
     if (answer == LOTS_INTERRUPTED && s->handler) {
         const step in_handler = {.modes = {s->modes[1]}, .nested = 1};
         hold_as_thread(&in_handler, 0, own);
@@ -101,7 +111,7 @@ void run_thread(void *argument)
     a->ended = 1;
 }
 
-static int others_ended(void)
+int actors_ended(void)
 {
     for (int i = 0; i < the.actor_count; i++)
         if (strchr("TLX", the.actors[i].kind) && !the.actors[i].ended)
@@ -112,13 +122,13 @@ static int others_ended(void)
 static int keeper_has_work(void *unused)
 {
     (void)unused;
-    return others_ended() || lot_bucket_of((uintptr_t)&the.word)->woken;
+    return actors_ended() || lot_bucket_of((uintptr_t)&the.word)->woken;
 }
 
 void run_keeper(void *argument)
 {
     (void)argument;
-    while (!others_ended()) {
+    while (!actors_ended()) {
         mc_sleep_until(keeper_has_work, NULL, 0, "the keeper");
         revoke_late(INT64_MAX, 1);
     }
@@ -195,7 +205,9 @@ static void run_task(task *t)
     } else if (t->state == HOLDING) {
         release(t->op, t->step->modes[0], t->step->fair, t->loop->mailbox);
         end_task(t);
-    } else if ((answer = lots_op_poll(t->op)) == LOTS_READY) {
+    } else if ((answer = t->step->try_first && lots_op_state(t->op) == LOTS_PENDING ? lots_op_try(t->op) : LOTS_PARKED) ==
+                   LOTS_READY ||
+               (answer = lots_op_poll(t->op)) == LOTS_READY) {
         ghost_in(t->step->modes[0]);
         schedule(t, HOLDING);
         if (t->step->quick)
@@ -231,7 +243,7 @@ static int holds_any(const actor *loop)
 static int are_others_ended(void *unused)
 {
     (void)unused;
-    return others_ended();
+    return actors_ended();
 }
 
 static int bell_is_rung(void *bell_) { return ((bell *)bell_)->rings > 0; }

@@ -4,7 +4,9 @@
  * fails. It runs from the start each time; afterwards the last choice that has an alternative left is advanced. Scheduling
  * is decided inside the running fiber, so going on with the same one costs no switch. Switching away from a fiber that
  * could go on costs one of the bound's preemptions (Musuvathi and Qadeer, iterative context bounding); switching away from
- * one that sleeps or ended is free. */
+ * one that sleeps or ended is free.
+ *
+ * With `random` every choice is drawn instead, and nothing is advanced: for programs too big to exhaust. */
 #include "explorer.h"
 
 #include <setjmp.h>
@@ -14,7 +16,6 @@
 #include <string.h>
 
 #define STACK (64 * 1024)
-#define MAX_CHOICES 2000
 #define MAX_STEPS 20000
 
 typedef struct fiber {
@@ -23,14 +24,19 @@ typedef struct fiber {
     const char *name;
     void (*run)(void *);
     void *argument;
-    int done, timed;
+    int done, timed, eager; /* eager (PCT): its time may come although others could run */
     int (*ready)(void *); /* NULL: it can go on */
     void *ready_argument;
 } fiber;
 
 static fiber fibers[MC_FIBERS];
-static int fiber_count, current, preemptions_left, cas_left, fair_left, tracing;
-static uint8_t chosen[MAX_CHOICES], alternatives[MAX_CHOICES];
+int mc_current, mc_tracing;
+static int fiber_count, preemptions_left, cas_left, fair_left, stale_left;
+static const mc_limits *now;
+static uint64_t dice, longest;
+static int priority[MC_FIBERS], lowered; /* PCT: the highest that can run does */
+static uint64_t change_at[MC_FIBERS];    /* PCT: the step at which who runs goes to the end of the line */
+static uint8_t chosen[MC_CHOICES], alternatives[MC_CHOICES];
 static int choice_at, choice_count;
 static uint64_t steps, steps_now;
 static void *scheduler_sp;
@@ -76,51 +82,58 @@ void mc_fail(const char *format, ...)
     va_start(rest, format);
     vsnprintf(violation, sizeof violation, format, rest);
     va_end(rest);
-    if (tracing)
+    if (mc_tracing)
         printf("      !! %s\n", violation);
     to_scheduler();
     abort();
 }
 
-void mc_note(const char *format, ...)
+void mc_print(const char *format, ...)
 {
     va_list rest;
-    if (!tracing)
-        return;
-    printf("  %5llu  %-10s ", (unsigned long long)steps_now, fibers[current].name);
+    printf("  %5llu  %-10s ", (unsigned long long)steps_now, fibers[mc_current].name);
     va_start(rest, format);
     vprintf(format, rest);
     va_end(rest);
     putchar('\n');
 }
 
-int mc_self(void) { return current; }
+int mc_stale_budget(void) { return now->stale; }
 
-int mc_choose(int n, const char *what)
+static int drawn(int n)
+{
+    dice ^= dice << 13;
+    dice ^= dice >> 7;
+    dice ^= dice << 17;
+    return (int)((dice >> 20) % (uint64_t)n);
+}
+
+/* The next choice: as prescribed, or `fresh`. */
+static int choose(int n, int fresh, const char *what)
 {
     int c;
-    if (n < 2)
-        return 0;
-    if (choice_at == MAX_CHOICES)
-        mc_fail("more than %d choices: a livelock?", MAX_CHOICES);
+    if (choice_at == MC_CHOICES)
+        mc_fail("more than %d choices: a livelock?", MC_CHOICES);
     if (choice_at == choice_count) {
-        chosen[choice_count] = 0;
+        chosen[choice_count] = (uint8_t)fresh;
         alternatives[choice_count++] = (uint8_t)n;
     }
     c = chosen[choice_at++];
-    if (tracing && what)
+    if (mc_tracing && what)
         mc_note("choice %s: %d of %d", what, c, n);
     return c;
 }
+
+int mc_choose(int n, const char *what) { return n < 2 ? 0 : choose(n, now->random ? drawn(n) : 0, what); }
 
 static int is_ready(const fiber *f) { return !f->done && (!f->ready || f->ready(f->ready_argument)); }
 
 static void switch_to(int next)
 {
-    int before = current;
+    int before = mc_current;
     if (next == before)
         return;
-    current = next;
+    mc_current = next;
     mc_switch(&fibers[before].sp, fibers[next].sp);
 }
 
@@ -138,6 +151,26 @@ static int candidates(int *out, int first)
     return n;
 }
 
+static int by_priority(const int *who, int n)
+{
+    int best = -1, any_ready = 0;
+    for (int i = 0; i < now->pct && i < MC_FIBERS; i++)
+        if (steps_now == change_at[i])
+            priority[mc_current] = -++lowered;
+    for (int i = 0; i < n; i++)
+        any_ready |= is_ready(&fibers[who[i]]);
+    for (int i = 0; i < n; i++)
+        if ((!any_ready || is_ready(&fibers[who[i]]) || fibers[who[i]].eager) &&
+            (best < 0 || priority[who[i]] > priority[who[best]]))
+            best = i;
+    return best;
+}
+
+static int who_goes_on(const int *who, int n)
+{
+    return n < 2 ? 0 : choose(n, now->pct ? by_priority(who, n) : now->random ? drawn(n) : 0, NULL);
+}
+
 static void step(const char *what, const void *where)
 {
     steps++;
@@ -153,8 +186,8 @@ void mc_point(const char *what, const void *where)
 {
     int who[MC_FIBERS], n, c;
     if (preemptions_left > 0 && fiber_count > 1) {
-        n = candidates(who, current);
-        c = mc_choose(n, NULL);
+        n = candidates(who, mc_current);
+        c = who_goes_on(who, n);
         if (c) {
             preemptions_left--;
             switch_to(who[c]);
@@ -168,7 +201,7 @@ static void give_way(void)
 {
     int who[MC_FIBERS], n = candidates(who, -1);
     if (n) {
-        switch_to(who[mc_choose(n, NULL)]);
+        switch_to(who[who_goes_on(who, n)]);
         return;
     }
     for (int i = 0; i < fiber_count; i++)
@@ -179,11 +212,12 @@ static void give_way(void)
 
 void mc_sleep_until(int (*ready)(void *), void *argument, int timed, const char *what)
 {
-    fiber *f = &fibers[current];
+    fiber *f = &fibers[mc_current];
     mc_note("sleeps: %s", what);
     f->ready = ready;
     f->ready_argument = argument;
     f->timed = timed;
+    f->eager = now->pct && drawn(2);
     give_way();
     f->ready = NULL;
     f->timed = 0;
@@ -191,13 +225,17 @@ void mc_sleep_until(int (*ready)(void *), void *argument, int timed, const char 
     mc_note("goes on: %s", what);
 }
 
-static void fiber_main(void)
+void mc_end(void)
 {
-    fiber *f = &fibers[current];
-    f->run(f->argument);
-    f->done = 1;
+    fibers[mc_current].done = 1;
     give_way();
     abort();
+}
+
+static void fiber_main(void)
+{
+    fibers[mc_current].run(fibers[mc_current].argument);
+    mc_end();
 }
 
 void mc_spawn(const char *name, void (*run)(void *), void *argument)
@@ -221,10 +259,23 @@ void mc_spawn(const char *name, void (*run)(void *), void *argument)
     f->sp = sp;
 }
 
+static void draw_priorities(void)
+{
+    lowered = 0;
+    for (int i = 0; i < fiber_count; i++) { /* a random permutation of 1 ... fiber_count */
+        int j = drawn(i + 1);
+        priority[i] = priority[j];
+        priority[j] = i + 1;
+    }
+    for (int i = 0; i < now->pct && i < MC_FIBERS; i++)
+        change_at[i] = (uint64_t)drawn(longest ? (int)longest : 100);
+}
+
 /* One execution, from the start. */
 static void execute(void (*setup)(void), void (*check)(void), const mc_limits *limits)
 {
-    int who[MC_FIBERS];
+    int who[MC_FIBERS], n;
+    now = limits;
     fiber_count = 0;
     choice_at = 0;
     steps_now = 0;
@@ -232,11 +283,16 @@ static void execute(void (*setup)(void), void (*check)(void), const mc_limits *l
     preemptions_left = limits->preemptions;
     cas_left = limits->cas_failures;
     fair_left = limits->fair;
-    current = 0;
+    stale_left = limits->stale;
+    mc_current = 0;
     setup();
-    current = who[mc_choose(candidates(who, -1), NULL)];
-    mc_switch(&scheduler_sp, fibers[current].sp);
+    if (limits->pct)
+        draw_priorities();
+    n = candidates(who, -1);
+    mc_current = who[who_goes_on(who, n)];
+    mc_switch(&scheduler_sp, fibers[mc_current].sp);
     in_check = 1;
+    stale_left = 0;
     if (!violation[0] && !setjmp(after_check))
         check();
     in_check = 0;
@@ -270,13 +326,18 @@ mc_result mc_explore(void (*setup)(void), void (*check)(void), const mc_limits *
     choice_count = 0;
     steps = 0;
     do {
+        if (limits->random) {
+            choice_count = 0;
+            dice = (limits->seed * 1000003 + r.executions + 1) * UINT64_C(0x9E3779B97F4A7C15) | 1;
+        }
         execute(setup, check, limits);
         r.executions++;
+        longest = steps_now > longest ? steps_now : longest;
         if (violation[0]) {
             report(&r);
             break;
         }
-        if (!advance()) {
+        if (!limits->random && !advance()) {
             r.exhausted = 1;
             break;
         }
@@ -289,13 +350,13 @@ mc_result mc_replay(void (*setup)(void), void (*check)(void), const mc_limits *l
 {
     mc_result r = {.executions = 1};
     choice_count = 0;
-    for (; *choices && choice_count < MAX_CHOICES; choices++) {
+    for (; *choices && choice_count < MC_CHOICES; choices++) {
         chosen[choice_count] = (uint8_t)(*choices - '0');
         alternatives[choice_count++] = 255;
     }
-    tracing = 1;
+    mc_tracing = 1;
     execute(setup, check, limits);
-    tracing = 0;
+    mc_tracing = 0;
     if (violation[0])
         report(&r);
     return r;
@@ -304,7 +365,7 @@ mc_result mc_replay(void (*setup)(void), void (*check)(void), const mc_limits *l
 /* A budgeted choice: yes costs one of what is left. */
 static int spend(int *left, const char *what)
 {
-    if (*left <= 0 || !mc_choose(2, what))
+    if (*left <= 0 || !(now->random ? choose(2, !drawn(8), what) : mc_choose(2, what)))
         return 0;
     --*left;
     return 1;
@@ -312,3 +373,14 @@ static int spend(int *left, const char *what)
 
 int mc_spend_cas_failure(void) { return spend(&cas_left, "the weak CAS fails"); }
 int mc_spend_fair(void) { return spend(&fair_left, "the fairness timer is due"); }
+
+/* 0: the last store; up to n - 1: how many before it. */
+int mc_spend_stale(int n)
+{
+    int c;
+    if (stale_left <= 0)
+        return 0;
+    c = now->random ? choose(n, drawn(8) ? 0 : drawn(n), "a stale load") : mc_choose(n, "a stale load");
+    stale_left -= c != 0;
+    return c;
+}

@@ -5,7 +5,7 @@
 #ifndef LOTS_PROGRAMS_H
 #define LOTS_PROGRAMS_H
 
-#include "explorer.h"
+#include "memory.h"
 
 #include "mailbox.h"
 #include "parking_lot.h"
@@ -16,11 +16,11 @@
 
 typedef struct step {
     uint32_t modes[MAX_NESTED];
-    int nested, timed, cancelled, sync, fair, hold, quick, handler;
+    int nested, timed, cancelled, sync, fair, hold, quick, handler, try_first;
 } step;
 
 typedef struct actor {
-    char kind; /* T, L, X, D, K */
+    char kind; /* T, L, X, D, K, A */
     step steps[MAX_STEPS];
     int count;
     lots_mailbox *mailbox;
@@ -33,6 +33,7 @@ typedef struct world {
     int actor_count;
     lots_word word;
     int readers, writers, ops_open; /* the ghosts */
+    char datum;                     /* what the lock protects: read by readers, written by writers */
     lots_op ops[MC_FIBERS * MAX_STEPS * MAX_NESTED];
     int op_count;
 } world;
@@ -48,5 +49,10 @@ void actors_reset(void);
 void run_thread(void *actor);
 void run_loop(void *actor);
 void run_keeper(void *unused);
+int actors_ended(void);
+
+/* armed.c */
+void keeper_reset(int enable);
+void run_armed_keeper(void *unused);
 
 #endif

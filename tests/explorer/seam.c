@@ -1,20 +1,25 @@
-/* The seam: what csrc/ stands on, when the explorer runs it. Each atomic is one step, before which anybody may run. */
-#include "explorer.h"
+/* The seam: what csrc/ stands on, when the explorer runs it. Each atomic is one step, before which anybody may run; what it
+ * reads and publishes is memory.c's. */
+#include "memory.h"
 
-#include "bell.h"
+#include "mailbox.h"
 #include "parking_lot.h"
+
+#include <errno.h>
+#include <stddef.h>
 
 #include <string.h>
 
 int mc_spend_cas_failure(void);
 int mc_spend_fair(void);
 
-static struct sleeper { void *address; int woken; } sleepers[MC_FIBERS];
+static struct sleeper { const void *address; int woken; } sleepers[MC_FIBERS];
 static int locks_held[MC_FIBERS];
 static const void *words[2];
 
-void mc_reset_seam(const void *word0, const void *word1)
+void mc_reset_seam(const void *word0, const void *word1, int stale)
 {
+    memory_reset(stale);
     memset(locks_held, 0, sizeof locks_held);
     memset(sleepers, 0, sizeof sleepers);
     words[0] = word0;
@@ -29,40 +34,46 @@ static void atomic_point(const char *what, const void *p)
         mc_point(what, p);
 }
 
-#define ATOMICS(bits, type)                                                                       \
+static void show(uint64_t before, uint64_t after)
+{
+    mc_note("   %#llx -> %#llx", (unsigned long long)before, (unsigned long long)after);
+}
+
+#define ATOMICS(bits, type)                                                                        \
     type mc_load##bits(const type *p, mc_order order)                                              \
-    {                                                                                             \
-        (void)order;                                                                              \
-        atomic_point("load", p);                                                                      \
-        return *p;                                                                                \
-    }                                                                                             \
+    {                                                                                              \
+        atomic_point("load", p);                                                                   \
+        return (type)memory_load(p, *p, order);                                                    \
+    }                                                                                              \
     void mc_store##bits(type *p, type v, mc_order order)                                           \
-    {                                                                                             \
-        (void)order;                                                                              \
-        atomic_point("store", p);                                                                     \
-        *p = v;                                                                                   \
-        mc_note("   = %#llx", (unsigned long long)v);                                             \
-    }                                                                                             \
+    {                                                                                              \
+        atomic_point("store", p);                                                                  \
+        memory_store(p, *p, v, order);                                                             \
+        show(*p, v);                                                                               \
+        *p = v;                                                                                    \
+    }                                                                                              \
+    static type rmw##bits(type *p, type v, mc_order order)                                         \
+    {                                                                                              \
+        type before = *p;                                                                          \
+        memory_rmw(p, before, v, order);                                                           \
+        show(before, v);                                                                           \
+        *p = v;                                                                                    \
+        return before;                                                                             \
+    }                                                                                              \
     type mc_add##bits(type *p, type v, mc_order order)                                             \
-    {                                                                                             \
-        type before;                                                                              \
-        (void)order;                                                                              \
-        atomic_point("add", p);                                                                       \
-        before = *p;                                                                              \
-        *p = (type)(before + v);                                                                  \
-        mc_note("   %#llx -> %#llx", (unsigned long long)before, (unsigned long long)*p);         \
-        return before;                                                                            \
-    }                                                                                             \
-    static int cas##bits(type *p, type *expected, type desired, int weak)                          \
-    {                                                                                             \
-        atomic_point("cas", p);                                                                       \
-        if (*p == *expected && !(weak && mc_spend_cas_failure())) {                               \
-            mc_note("   %#llx -> %#llx", (unsigned long long)*p, (unsigned long long)desired);     \
-            *p = desired;                                                                         \
-            return 1;                                                                             \
-        }                                                                                         \
-        *expected = *p;                                                                           \
-        return 0;                                                                                 \
+    {                                                                                              \
+        atomic_point("add", p);                                                                    \
+        return rmw##bits(p, (type)(*p + v), order);                                                \
+    }                                                                                              \
+    static int cas##bits(type *p, type *expected, type desired, mc_order order, int weak)          \
+    {                                                                                              \
+        atomic_point("cas", p);                                                                    \
+        if (*p == *expected && !(weak && mc_spend_cas_failure())) {                                \
+            rmw##bits(p, desired, order);                                                          \
+            return 1;                                                                              \
+        }                                                                                          \
+        *expected = (type)memory_load(p, *p, MC_LAST);                                                 \
+        return 0;                                                                                  \
     }
 
 ATOMICS(64, uint64_t)
@@ -70,25 +81,18 @@ ATOMICS(32, uint32_t)
 
 int mc_cas64(uint64_t *p, uint64_t *expected, uint64_t desired, mc_order order)
 {
-    (void)order;
-    return cas64(p, expected, desired, 1);
+    return cas64(p, expected, desired, order, 1);
 }
 
 int mc_cas32(uint32_t *p, uint32_t *expected, uint32_t desired, mc_order order)
 {
-    (void)order;
-    return cas32(p, expected, desired, 0);
+    return cas32(p, expected, desired, order, 0);
 }
 
 uint64_t mc_and64(uint64_t *p, uint64_t v, mc_order order)
 {
-    uint64_t before;
-    (void)order;
     atomic_point("and", p);
-    before = *p;
-    *p = before & v;
-    mc_note("   %#llx -> %#llx", (unsigned long long)before, (unsigned long long)*p);
-    return before;
+    return rmw64(p, *p & v, order);
 }
 
 static int is_free(void *held) { return !*(int *)held; }
@@ -99,6 +103,7 @@ void mc_lock(int *held)
     while (*held)
         mc_sleep_until(is_free, held, 0, "bucket lock");
     *held = 1;
+    memory_acquire(held);
     locks_held[mc_self()]++;
 }
 
@@ -107,6 +112,7 @@ void mc_unlock(int *held)
     if (!*held)
         mc_fail("a bucket lock was released that nobody held");
     *held = 0;
+    memory_release(held);
     locks_held[mc_self()]--;
 }
 
@@ -119,47 +125,36 @@ int mc_fair(lots_bucket *b)
     return mc_spend_fair();
 }
 
-/* --- the parker: a futex ------------------------------------------------------------------------------------------ */
+/* --- the futex, under csrc/parker_futex.c (parker.c) --------------------------------------------------------------- */
 
-void parker_prepare(lots_waiter *w) { (void)w; }
-void parker_finish(lots_waiter *w) { (void)w; }
+void mc_publishes(const void *waiter) { mc_point("publish", waiter); }
 
-parker_handle parker_publish(lots_waiter *w, uint32_t state)
+void mc_futex_wake(const uint32_t *address)
 {
-    parker_handle handle = {&w->state};
-    mc_point("publish", w);
-    a32_store(&w->state, state, RELEASE);
-    return handle;
-}
-
-void parker_wake(parker_handle handle)
-{
-    mc_point("futex wake", handle.what);
+    mc_point("futex wake", address);
     for (int i = 0; i < MC_FIBERS; i++)
-        if (sleepers[i].address == handle.what)
+        if (sleepers[i].address == address)
             sleepers[i].woken = 1;
 }
 
 static int is_woken(void *sleeper) { return ((struct sleeper *)sleeper)->woken; }
 
-/* The deadline is a choice: LOTS_NEVER does not come; 0 may come at any step, also when the wake is there already; -1 is a
- * signal that may come likewise. */
-int parker_sleep(lots_waiter *w, int64_t deadline)
+/* The kernel sees the last store. A deadline is a choice: it may come at any step, also when the wake is there already;
+ * the deadline 1 is a signal that may come likewise. */
+int mc_futex_wait(const uint32_t *address, uint32_t value, const int64_t *deadline)
 {
     struct sleeper *s = &sleepers[mc_self()];
     int woken;
-    while (a32_load(&w->state, ACQUIRE) == LOTS_QUEUED) {
-        *s = (struct sleeper){&w->state, 0};
-        mc_sleep_until(is_woken, s, deadline != LOTS_NEVER, "futex wait");
-        woken = s->woken;
-        *s = (struct sleeper){0};
-        if (deadline != LOTS_NEVER && (!woken || mc_choose(2, "the timeout comes with the wake")))
-            return deadline < 0 ? PARKER_INTERRUPTED : PARKER_TIMED_OUT;
-    }
-    return PARKER_WOKEN;
+    if (*address != value)
+        return EAGAIN;
+    *s = (struct sleeper){address, 0};
+    mc_sleep_until(is_woken, s, deadline != NULL, "futex wait");
+    woken = s->woken;
+    *s = (struct sleeper){0};
+    if (deadline && (!woken || mc_choose(2, "the timeout comes with the wake")))
+        return *deadline == 1 ? EINTR : ETIMEDOUT;
+    return 0;
 }
-
-void parker_relax(unsigned turn) { (void)turn; }
 
 /* --- the bell ------------------------------------------------------------------------------------------------------ */
 
@@ -171,6 +166,7 @@ int bell_open(bell *b)
 void bell_ring(bell *b)
 {
     mc_point("ring", b);
+    memory_release(b);
     b->rings++;
 }
 int bell_clear(bell *b)
@@ -179,7 +175,14 @@ int bell_clear(bell *b)
     mc_point("clear the bell", b);
     rings = b->rings;
     b->rings = 0;
+    if (rings > 0)
+        memory_acquire(b);
     return rings > 0;
 }
-void bell_close(bell *b) { b->rings = -1000000; }
+/* The mailbox is freed now. */
+void bell_close(bell *b)
+{
+    mc_reuse((char *)b - offsetof(lots_mailbox, bell), sizeof(lots_mailbox));
+    b->rings = -1000000;
+}
 int bell_fd(const bell *b) { return b->rings; }

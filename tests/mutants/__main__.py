@@ -108,12 +108,15 @@ def main() -> int:
     os.nice(10)
     mutants = all_mutants(tuple(options.file or FILES))
     if options.sample:
-        mutants = sorted(random.Random(options.seed).sample(mutants, min(options.sample, len(mutants))), key=mutants.index)  # noqa: S311
+        chosen = random.Random(options.seed).sample(range(len(mutants)), min(options.sample, len(mutants)))
+        mutants = [mutants[i] for i in sorted(chosen)]
     if options.list:
         for m in mutants:
             print(f"{m.file}:{m.line} [{m.operator}] {m.old}  =>  {m.new}")
         return 0
     known = reasons()
+    for name in sorted(known.keys() - {mutant.name for mutant in all_mutants(FILES)}):
+        print(f"in survivors.txt, but no mutant any more: {name}")
     trusted = [] if options.recheck else [m for m in mutants if m.name in known]
     judged = [(m, "survived", "") for m in trusted]
     with tempfile.TemporaryDirectory(prefix="aiolots-mutants-") as folder:

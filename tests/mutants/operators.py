@@ -31,8 +31,9 @@ class Mutant(NamedTuple):
 
 def blanked(text: str) -> str:
     """Blank out comments, strings, characters and the preprocessor's lines; every place stays where it is."""
-    skip = re.compile(r"/\*.*?\*/|//[^\n]*|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])+'|^[ \t]*#(?:[^\n]*\\\n)*[^\n]*|[^\n]*\bBUG_\w+[^\n]*",
-                      re.DOTALL | re.MULTILINE)
+    comment, string, character = r"/\*.*?\*/|//[^\n]*", r"\"(?:\\.|[^\"\\\n])*\"", r"'(?:\\.|[^'\\\n])+'"
+    preprocessor, corpus = r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", r"[^\n]*\bBUG_\w+[^\n]*"
+    skip = re.compile(f"{comment}|{string}|{character}|{preprocessor}|{corpus}", re.DOTALL | re.MULTILINE)
     return skip.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
 
 
@@ -69,6 +70,11 @@ def conditions(code: str) -> Iterator[Edit]:
             yield start, end + 1, "(1)"
 
 
+def is_relation(code: str, place: int) -> bool:
+    """Tell == != <= >= from an assignment, at one of their characters."""
+    return code[place - 1] in "=!<>" or code[place + 1 : place + 2] == "="
+
+
 def operand(code: str, start: int, step: int) -> int:
     """Return where the operand of a logical or bitwise operator ends, going from `start` in direction `step`."""
     depth, place = 0, start
@@ -82,11 +88,10 @@ def operand(code: str, start: int, step: int) -> int:
             if not depth:
                 break
             depth -= 1
-        elif not depth and (here in ",;?:{}|" or pair == "&&" or (here == "=" and pair not in ("==", "!=", "<=", ">="))):
-            if not (here == "=" and code[place - 1] in "=!<>"):
+        elif not depth:
+            ends = here in ",;?:{}|" or pair == "&&" or (here == "=" and not is_relation(code, place))
+            if ends or (step < 0 and code[place - 5 : place + 1] == "return"):
                 break
-        elif not depth and step < 0 and code[place - 5 : place + 1] == "return":
-            break
         place += step
     return place if step > 0 else place + 1
 
@@ -112,30 +117,32 @@ def ternaries(code: str) -> Iterator[Edit]:
         yield left, match.start(), f"{condition[: len(condition) - len(condition.lstrip())]}!({condition.strip()})"
 
 
+HEAD = re.compile(r"(?:if|while|for|switch) (?=\()|(?:else|do)\b\s*")
+DECLARATION = re.compile(r"(?!return)(?:static |const |unsigned |struct |typedef )?[a-z]\w* \**\w+( =|,|;|\[|\()")
+
+
 def statements(code: str) -> Iterator[Edit]:
     """Remove a statement that is not a declaration."""
     for match in re.finditer(r"(?<=[;{})\n])([ \t]+)([^\s;{}][^;{}]*;)", code):
         text = match[2]
-        for _ in range(8):  # `else`, `do`, or the head of an if or a loop before it
-            if (head := re.match(r"(?:(?:if|while|for|switch) (?=\()|else\b|do\b)\s*", text)) is None:
-                break
-            text = text[closing(text, head.end()) + 1 :].lstrip() if head[0].endswith(" ") and "(" in text[: head.end() + 1] else text[head.end() :]
-        if not text or re.match(r"(?:static |const |unsigned |struct |typedef )?[a-z]\w*(?:_t)? \**\w+( =|,|;|\[|\()", text) and not text.startswith("return"):
-            continue
-        if text == ";" or "(" in text and text.count("(") != text.count(")"):
-            continue
-        yield match.end() - len(text), match.end(), ";"
+        while (head := HEAD.match(text)) is not None:  # what it stands under stays
+            end = closing(text, head.end()) + 1 if head[0].endswith(" ") and text[head.end() :].startswith("(") else head.end()
+            text = text[end:].lstrip()
+        if text not in ("", ";") and not DECLARATION.match(text) and text.count("(") == text.count(")"):
+            yield match.end() - len(text), match.end(), ";"
 
 
 SWAPS = {
-    "PARKED": ["WRITER_PARKED", "0"], "WRITER_PARKED": ["PARKED", "0"], "WRITER": ["UPGRADABLE", "0"], "UPGRADABLE": ["WRITER", "0"],
-    "READERS": ["ONE_READER", "0"], "ONE_READER": ["READERS"], "PHASE_ENTER": ["PHASE_DRAIN"], "PHASE_DRAIN": ["PHASE_ENTER"],
-    "LOTS_NORMAL": ["LOTS_HANDOFF"], "LOTS_HANDOFF": ["LOTS_NORMAL"], "LOTS_QUEUED": ["LOTS_NORMAL"],
-    "LOTS_READY": ["LOTS_MISUSE"], "LOTS_MISUSE": ["LOTS_READY"], "LOTS_PARKED": ["LOTS_READY"], "LOTS_CLOSED": ["LOTS_READY"],
-    "LOTS_TIMED_OUT": ["LOTS_READY"], "LOTS_INTERRUPTED": ["LOTS_TIMED_OUT"], "LOTS_WITHDRAWN": ["LOTS_READY"], "LOTS_MAIL": ["0"],
-    "LOTS_HELD": ["LOTS_RELEASED"], "LOTS_RELEASED": ["LOTS_HELD"], "LOTS_GONE": ["LOTS_RELEASED"], "LOTS_ACQUIRING": ["LOTS_PENDING"],
-    "LOTS_PENDING": ["LOTS_ACQUIRING"], "LOTS_BY_TIMEOUT": ["LOTS_BY_CANCEL"], "LOTS_BY_CANCEL": ["LOTS_BY_TIMEOUT"],
-    "LOT_TAKE": ["LOT_SKIP"], "LOT_SKIP": ["LOT_STOP"], "LOT_STOP": ["LOT_SKIP"], "BATCH_THREADS": ["(BATCH_THREADS - 1)"],
+    "PARKED": ["WRITER_PARKED", "0"], "WRITER_PARKED": ["PARKED", "0"], "WRITER": ["UPGRADABLE", "0"],
+    "UPGRADABLE": ["WRITER", "0"], "READERS": ["ONE_READER", "0"], "ONE_READER": ["READERS"],
+    "PHASE_ENTER": ["PHASE_DRAIN"], "PHASE_DRAIN": ["PHASE_ENTER"], "LOTS_NORMAL": ["LOTS_HANDOFF"],
+    "LOTS_HANDOFF": ["LOTS_NORMAL"], "LOTS_QUEUED": ["LOTS_NORMAL"], "LOTS_HELD": ["LOTS_RELEASED"],
+    "LOTS_RELEASED": ["LOTS_HELD"], "LOTS_GONE": ["LOTS_RELEASED"], "LOTS_ACQUIRING": ["LOTS_PENDING"],
+    "LOTS_PENDING": ["LOTS_ACQUIRING"], "LOTS_READY": ["LOTS_MISUSE"], "LOTS_MISUSE": ["LOTS_READY"],
+    "LOTS_PARKED": ["LOTS_READY"], "LOTS_CLOSED": ["LOTS_READY"], "LOTS_TIMED_OUT": ["LOTS_READY"],
+    "LOTS_INTERRUPTED": ["LOTS_TIMED_OUT"], "LOTS_WITHDRAWN": ["LOTS_READY"], "LOTS_MAIL": ["0"],
+    "LOTS_BY_TIMEOUT": ["LOTS_BY_CANCEL"], "LOTS_BY_CANCEL": ["LOTS_BY_TIMEOUT"], "LOT_TAKE": ["LOT_SKIP"],
+    "LOT_SKIP": ["LOT_STOP"], "LOT_STOP": ["LOT_SKIP"], "BATCH_THREADS": ["(BATCH_THREADS - 1)"],
     "woken_last": ["woken"], "woken": ["woken_last"], "next": ["prev"], "prev": ["next"],
 }  # fmt: skip
 RELATIONS = {"==": ["!="], "!=": ["=="], "<": ["<=", ">"], ">": [">=", "<"], "<=": ["<", ">"], ">=": [">", "<"]}
@@ -152,7 +159,7 @@ OPERATORS: dict[str, Callable[[str], Iterator[Edit]]] = {
     "arithmetic": words(r" (?:<<|>>|[-+%]|[-+^|]=) |\+\+|--", ARITHMETIC),
     "constant": words(r"(?<![\w.])(?:0|1)\b(?!x)", {"0": ["1"], "1": ["0"]}),
     "name swapped": words(r"\b[A-Za-z]\w*", SWAPS),
-    "negation": words(r"![(\w]|[~](?=[(\w])", {"~": [""]} | {f"!{c}": [c] for c in "(abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"}),
+    "negation": words(r"[!~](?=[(\w])", {"~": [""], "!": [""]}),
     "memory order": words(r"\b(?:ACQUIRE|RELEASE|ACQ_REL|SEQ_CST)\b", ORDERS),
 }
 

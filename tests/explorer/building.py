@@ -1,0 +1,38 @@
+"""Compiles the explorer together with the core's own C files, or with those of a copy of csrc."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+HERE = Path(__file__).parent
+CSRC = HERE.parent.parent / "csrc"
+OWN = ("main.c", "engine.c", "seam.c", "memory.c", "parker.c", "programs.c", "actors.c", "litmus.c", "armed.c")
+CORE = ("modes", "admit", "acquire", "release", "revoke", "mailbox", "parking_lot", "each", "unpark")
+
+
+def _cc() -> str:
+    return os.environ.get("CC", "cc")
+
+
+def compile_objects(folder: Path, csrc: Path, only: set[str] | None, *flags: str) -> dict[str, Path]:
+    """Compile the files named in `only` (all if None) against `csrc`, into `folder`; return the objects by name."""
+    common = ["-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-DLOTS_MODEL", *flags, f"-I{HERE}", f"-I{csrc}"]
+    objects = {}
+    for source in [*(HERE / name for name in OWN), *(csrc / f"{name}.c" for name in CORE)]:
+        if only is None or source.stem in only:
+            objects[source.stem] = folder / f"{source.stem}.o"
+            subprocess.run([_cc(), *common, "-c", "-o", str(objects[source.stem]), str(source)], check=True)
+    return objects
+
+
+def link(out: Path, objects: dict[str, Path]) -> Path:
+    """Link the objects to the explorer `out`."""
+    subprocess.run([_cc(), "-o", str(out), *map(str, objects.values())], check=True)
+    return out
+
+
+def build(folder: Path, *flags: str) -> Path:
+    """Compile the explorer with the core as it is into `folder` and return its path."""
+    return link(folder / "explorer", compile_objects(folder, CSRC, None, *flags))
