@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from aiolots import RwLock
+from aiolots import RwLock, _front
 from tests.worlds import LOOP_KINDS, assert_idle, in_thread, on_each_loop
 
 FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
@@ -152,6 +152,10 @@ def step_one_await_twice() -> None:
     assert_idle(lock)
 
 
+@pytest.mark.skipif(
+    FREE_THREADED and not _front.NATIVE,
+    reason="in the pure front an await is a generator, and a free-threaded CPython 3.13 crashes when two threads step one",
+)
 def test_what_may_crash() -> None:
     """Two threads step one await."""
     run(f"from {__name__} import step_one_await_twice\nstep_one_await_twice()\nprint('fine')")
