@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from typing import Any, Generic, TypeVar
 
 from aiolots import _guards, _loops, _native
@@ -32,8 +31,7 @@ class _Holders:
     def _holder_list(self: Any) -> list[Holder]:
         noted = [self._exclusive_holder] if self._exclusive_holder is not None else []
         if not noted and self.word >= ONE_READER:
-            requests = (found for found in gc.get_objects() if type(found) is _native.ReadRequest and found._lock is self)
-            noted = [holder for holder in (found._holder for found in requests) if holder is not None]
+            noted = _native.readers(self)
         return [Holder(mode, thread, is_task) for mode, thread, is_task in noted]
 
 

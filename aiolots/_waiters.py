@@ -89,7 +89,7 @@ def _infos(word: Any) -> list[_Info]:
         out = ffi.new(INFOS, capacity)
         count = lib.lots_for_each(word, out, capacity)
         if count <= capacity:  # copied: what `out[i]` gives points into `out`
-            return [_Info(*(int(getattr(out[i], field)) for field in _Info._fields)) for i in range(count)]
+            return [_Info(*[int(getattr(out[i], field)) for field in _Info._fields]) for i in range(count)]
         capacity = count * 2
 
 

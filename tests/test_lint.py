@@ -146,6 +146,12 @@ def knows_event_loops(path: str, text: str) -> Iterator[int]:
             yield line
 
 
+def looks_through_the_heap(_path: str, text: str) -> Iterator[int]:
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Attribute) and node.attr in ("get_objects", "get_referrers"):
+            yield node.lineno
+
+
 def sleeps_for_a_time(_path: str, text: str) -> Iterator[int]:
     lines = text.splitlines()
     for node in ast.walk(ast.parse(text)):
@@ -176,6 +182,11 @@ RULES = [
     HouseRule(orders_are_spelled_out, C, "the memory order is spelled out at each call, as the last argument"),
     HouseRule(no_await_in_and_or, PYTHON, "CPython 3.11.7 miscompiles `x or await y` inside `try`: write an `if`"),
     HouseRule(knows_event_loops, ("aiolots/**/*.py",), "only aiolots/_loops.py knows event loops"),
+    HouseRule(
+        looks_through_the_heap,
+        ("aiolots/**/*.py",),
+        "a list of all objects holds tuples that other threads are making: `tuple(generator)` fails there",
+    ),
     HouseRule(
         sleeps_for_a_time, ("tests/**/*.py",), "wait until everybody is parked, or say `# time itself is tested`"
     ),
@@ -216,6 +227,7 @@ SAMPLES: list[tuple[Rule, str, str, list[int]]] = [
     (knows_event_loops, "aiolots/demo/run.py", "import asyncio\n", []),
     (knows_event_loops, "aiolots/testing/_world.py", "import asyncio\n", []),
     (knows_event_loops, "aiolots/testing_.py", "import asyncio\n", [1]),
+    (looks_through_the_heap, "aiolots/a.py", "import gc\ngc.collect()\nfor x in gc.get_objects():\n    pass\n", [3]),
     (
         sleeps_for_a_time,
         "a.py",

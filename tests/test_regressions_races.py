@@ -183,6 +183,25 @@ def test_a_lock_is_initialised_by_two_threads_at_once() -> None:
     assert_idle(lock)
 
 
+def test_who_holds_is_found_without_touching_what_others_make() -> None:
+    """A tuple that is being made breaks when another thread refers to it, as to a part of a list of all objects."""
+    lock = RwLock(None)
+    done = False
+
+    def make() -> None:
+        while not done:
+            assert len(tuple(time.sleep(0) or i for i in range(200))) == 200
+
+    with short_slices(), lock.read():
+        maker = in_thread(make)
+        try:
+            for _ in range(50):
+                assert len(lock._holder_list()) == 1
+        finally:
+            done = True
+        maker.join()
+
+
 # --- interpreters ------------------------------------------------------------------------------------------------------
 
 

@@ -45,6 +45,13 @@ static PyObject *native_drain(PyObject *Py_UNUSED(module), PyObject *const *argu
     Py_RETURN_NONE;
 }
 
+static PyObject *native_readers(PyObject *Py_UNUSED(module), PyObject *lock)
+{
+    if (!PyObject_TypeCheck(lock, &RwLockBaseType))
+        return PyErr_Format(PyExc_TypeError, "readers(lock): an RwLock, not %R", lock);
+    return readers_of(lock);
+}
+
 static PyObject *attribute_of(const char *module, const char *name)
 {
     PyObject *imported = PyImport_ImportModule(module);
@@ -101,6 +108,7 @@ static int native_exec(PyObject *module)
 
 static PyMethodDef native_methods[] = {
     {"drain", (PyCFunction)(void (*)(void))native_drain, METH_FASTCALL, "drain(port, rung): schedule the tasks that were woken."},
+    {"readers", native_readers, METH_O, "readers(lock): [(mode, thread token, by a task)] of each share that is held."},
     {0},
 };
 

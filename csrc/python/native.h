@@ -7,6 +7,7 @@
  *   slow.c       the slow path: a thread sleeps on an op on its stack; release that has somebody to wake
  *   awaiting.c   the slow path: what a task awaits
  *   mail.c       the delivery of a mailbox
+ *   readers.c    who holds a share
  *   module.c     the module
  *
  * Who may touch what, with the GIL off: a word by atomics; a request's state by atomics (exactly one claim succeeds); its
@@ -63,7 +64,7 @@ typedef struct {
     X(aiolots._refusals, used_before) X(aiolots._refusals, not_held) X(aiolots._refusals, pending_truth)              \
     X(aiolots._refusals, loop_closed) X(aiolots._refusals, dropped) X(aiolots._seconds, checked)                      \
     X(aiolots._seconds, checked_moment) X(aiolots._native_docs, documentation_of)                           \
-    X(asyncio, InvalidStateError)
+    X(asyncio, InvalidStateError) X(gc, get_objects)
 #define NATIVE_STRINGS(X)                                                                                            \
     X(_aiolots_port) X(address) X(waiting) X(create_future) X(set_result) X(call_later) X(cancel) X(__await__)        \
     X(throw) X(close) X(timeout) X(seconds) X(moment)
@@ -131,6 +132,9 @@ PyObject *await_slowly(Lock *lock, unsigned mode, int limit_kind, double limit, 
 /* Schedule the tasks that were woken. An exception that is set stays set; else a signal handler's (KeyboardInterrupt), which
  * came just then, may be set afterwards: everything was delivered all the same. */
 void drain_port(PyObject *port, lots_mailbox *mailbox, int rung);
+
+/* readers.c */
+PyObject *readers_of(PyObject *lock); /* a list of (mode, thread token, by a task) */
 
 /* request.c */
 PyObject *request_new(Lock *lock, unsigned mode, int limit_kind, double limit, int raises);

@@ -313,15 +313,6 @@ static int request_set_value(PyObject *self, PyObject *value, void *Py_UNUSED(cl
 
 static PyObject *request_get_lock(PyObject *self, void *Py_UNUSED(closure)) { return Py_NewRef(((Request *)self)->lock); }
 
-/* (mode, thread ident, by a task) of a held one, or None; for diagnosis. */
-static PyObject *request_get_holder(PyObject *self, void *Py_UNUSED(closure))
-{
-    Request *r = (Request *)self;
-    if (request_state(r) != LOTS_HELD)
-        Py_RETURN_NONE;
-    return Py_BuildValue("iKO", (int)r->mode, (unsigned long long)(r->holder >> 2), r->as_task ? Py_True : Py_False);
-}
-
 static PyObject *request_get_site(PyObject *self, void *Py_UNUSED(closure))
 {
     Request *r = (Request *)self;
@@ -408,7 +399,6 @@ static PyMethodDef request_methods[] = {
 static PyGetSetDef read_getset[] = {
     {"value", request_get_value, NULL, "The protected value.", NULL},
     {"_lock", request_get_lock, NULL, NULL, NULL},
-    {"_holder", request_get_holder, NULL, NULL, NULL},
     {"_site", request_get_site, NULL, NULL, NULL},
     {0},
 };
@@ -416,7 +406,6 @@ static PyGetSetDef read_getset[] = {
 static PyGetSetDef exclusive_getset[] = {
     {"value", request_get_value, request_set_value, "The protected value; assignable.", NULL},
     {"_lock", request_get_lock, NULL, NULL, NULL},
-    {"_holder", request_get_holder, NULL, NULL, NULL},
     {"_site", request_get_site, NULL, NULL, NULL},
     {0},
 };
