@@ -92,13 +92,14 @@ static int borrow_docs(PyMethodDef *methods, const char *kind)
 static int native_exec(PyObject *module)
 {
     PyTypeObject *const types[] = {&RwLockBaseType, &MutexBaseType, &ReadRequestType, &WriteRequestType, &MutexRequestType,
-                                   &ReadyType, &AwaitingType};
+                                   &ReadyType, &AwaitingType, &BoundType, &BinderType, &FinishedType};
     core = lots_import();
     if (!core || look_up_names() || borrow_docs(RwLockBaseType.tp_methods, "RwLockFront") ||
         borrow_docs(MutexBaseType.tp_methods, "MutexFront") || borrow_docs(ReadRequestType.tp_methods, "ReadRequest"))
         return -1;
+    derive_finished();
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        if (PyModule_AddType(module, types[i]))
+        if (PyModule_AddType(module, types[i]) || (types[i]->tp_methods && bind_special_methods(types[i])))
             return -1;
     if (!names.nothing && !(names.nothing = PyTuple_New(0)))
         return -1;

@@ -8,11 +8,13 @@
  *   awaiting.c   the slow path: what a task awaits
  *   mail.c       the delivery of a mailbox
  *   readers.c    who holds a share
+ *   spare.c      bound methods and StopIterations, one of each kept for the next time
  *   module.c     the module
  *
  * Who may touch what, with the GIL off: a word by atomics; a request's state by atomics (exactly one claim succeeds); its
  * other fields are written before it is shared, or by whoever made the claim; a lock's value under the lock that it is, and
- * in a critical section besides, so that a misuse is an error and no crash. Nothing global is written after import. */
+ * in a critical section besides, so that a misuse is an error and no crash. Nothing global is written after import but the spares
+ * of spare.c, which a GIL guards. */
 #ifndef LOTS_NATIVE_H
 #define LOTS_NATIVE_H
 
@@ -81,7 +83,8 @@ typedef struct {
 } Names;
 
 extern Names names;
-extern PyTypeObject RwLockBaseType, MutexBaseType, ReadRequestType, WriteRequestType, MutexRequestType, ReadyType, AwaitingType;
+extern PyTypeObject RwLockBaseType, MutexBaseType, ReadRequestType, WriteRequestType, MutexRequestType, ReadyType, AwaitingType,
+    BoundType, BinderType, FinishedType;
 
 extern const lots_capi *core;
 
@@ -133,6 +136,13 @@ PyObject *await_slowly(Lock *lock, unsigned mode, int limit_kind, double limit, 
  * came just then, may be set afterwards: everything was delivered all the same. */
 void drain_port(PyObject *port, lots_mailbox *mailbox, int rung);
 
+/* spare.c */
+Request *request_made(PyTypeObject *type);
+void request_unmade(Request *r);
+int bind_special_methods(PyTypeObject *type);
+void derive_finished(void);
+void stop_iteration(PyObject *value); /* sets it, as the end of an await with that result */
+
 /* readers.c */
 PyObject *readers_of(PyObject *lock); /* a list of (mode, thread token, by a task) */
 
@@ -141,7 +151,6 @@ PyObject *request_new(Lock *lock, unsigned mode, int limit_kind, double limit, i
 PyObject *request_try(Lock *lock, unsigned mode);
 /* The end of a slow await. `how`: 1 acquired, 0 timed out, -1 by an exception. Returns what the await gives. */
 PyObject *request_awaited(PyObject *request, int how, double seconds);
-void stop_iteration(PyObject *value); /* sets it, as the end of an await with that result */
 void request_not_begun(PyObject *request); /* its await was made, and dropped: it is pending again, and will say so */
 PyObject *used_before(Lock *lock); /* raises: NULL */
 

@@ -33,7 +33,7 @@ static void remember_site(Request *r)
 
 PyObject *request_new(Lock *lock, unsigned mode, int limit_kind, double limit, int raises)
 {
-    Request *r = PyObject_GC_New(Request, request_types[mode]);
+    Request *r = request_made(request_types[mode]);
     if (!r)
         return NULL;
     r->lock = (Lock *)Py_NewRef((PyObject *)lock);
@@ -216,23 +216,6 @@ static PySendResult request_send(PyObject *self, PyObject *Py_UNUSED(value), PyO
     return PYGEN_RETURN;
 }
 
-void stop_iteration(PyObject *value)
-{
-    /* From 3.12 on the interpreter awaits what is no coroutine by tp_iternext, not by am_send, so every await ends in a
-     * StopIteration: made here without a call, a tuple of arguments, or a look for a context. */
-    PyTypeObject *type = (PyTypeObject *)PyExc_StopIteration;
-    PyObject *stop = type->tp_new(type, names.nothing, NULL);
-    if (!stop)
-        return;
-    Py_XSETREF(((PyStopIterationObject *)stop)->value, Py_NewRef(value));
-#if PY_VERSION_HEX >= 0x030C0000
-    PyErr_SetRaisedException(stop);
-#else
-    PyErr_SetObject(PyExc_StopIteration, stop);
-    Py_DECREF(stop);
-#endif
-}
-
 static PyObject *request_next(PyObject *self)
 {
     if (await_is_done((Request *)self))
@@ -370,15 +353,18 @@ static int request_traverse(PyObject *self, visitproc visit, void *arg)
 static void request_dealloc(PyObject *self)
 {
     Request *r = (Request *)self;
+    PyObject *site, *lock;
     uint32_t state = request_state(r);
     if ((state == LOTS_PENDING || state == LOTS_HELD) && PyObject_CallFinalizerFromDealloc(self) < 0)
         return; /* resurrected */
     PyObject_GC_UnTrack(self);
     if (r->weakrefs)
         PyObject_ClearWeakRefs(self);
-    Py_XDECREF(r->site);
-    Py_XDECREF(r->lock);
-    PyObject_GC_Del(self);
+    site = r->site;
+    lock = (PyObject *)r->lock;
+    request_unmade(r);
+    Py_XDECREF(site);
+    Py_XDECREF(lock); /* last: what it frees may ask for locks */
 }
 
 static PyAsyncMethods request_async = {.am_await = request_await, .am_send = request_send};
