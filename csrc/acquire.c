@@ -5,6 +5,11 @@
  *
  *   PHASE_ENTER   nothing; queued, if at all, at key `addr`
  *   PHASE_DRAIN   the WRITER bit; queued, if at all, at `addr + 1`, until the readers are gone
+ *   PHASE_NOTIFY  nothing; it comes before the others for who waits for a notification: notify.c
+ *
+ * An upgrade (LOTS_UPGRADE) is an acquisition by somebody who holds UPGRADABLE and a share: it enters at once, by giving up
+ * both for WRITER, and drains. Whatever takes WRITER away from it again, a cancel or a loop that cannot run, gives both back
+ * in the same CAS. So its guard holds the one or the other at every moment, and no writer comes in between (R17).
  *
  *   state       who moves it on                                          to
  *   PENDING     its owner: try, poll                                     ACQUIRING
@@ -20,6 +25,7 @@
  *               the keeper: takes the lock back, passes it on            QUEUED
  *               cancel: BY_TIMEOUT keeps it / BY_CANCEL gives it back    HELD / GONE
  *   HELD        whoever releases first                                   RELEASED
+ *               whoever changes its mode (up or down)                    CHANGING, then HELD
  *
  * Why no wake is lost. To queue, an op takes the bucket lock, sees in a loop that the word still keeps it out, and sets
  * PARKED in that same loop by CAS. If the word opens before the CAS, the CAS fails and the op tries again instead of
@@ -41,6 +47,7 @@
 #include "admit.h"
 #include "fast_path.h"
 #include "mailbox.h"
+#include "notify.h"
 #include "revoke.h"
 
 #include <string.h>
@@ -120,6 +127,14 @@ static uint32_t take_up(lots_waiter *w)
     }
     b = lot_lock_of(w);
     state = state_of(w);
+    if (state == LOTS_QUEUED && w->phase == PHASE_NOTIFY) {
+        revoked = w->revoked;
+        w->revoked = 0;
+        lot_unlock(b); /* it stays queued: a notification may come at any moment, and is for those who are there then */
+        if (revoked)
+            mailbox_revive(w->mailbox);
+        return state;
+    }
     if (state == LOTS_QUEUED) {
         /* RELAXED as in park. */
         if (lot_unlink(b, w))
@@ -139,6 +154,15 @@ static uint32_t take_up(lots_waiter *w)
     return state;
 }
 
+/* The first verb of an op. ACQ_REL pairs with itself: of two callers, one gets it. */
+static int begin(lots_waiter *w)
+{
+    uint32_t pending = LOTS_PENDING;
+    if (waiter_mode(w)->gives_up && !word_is_held(word_load(w->word), &lots_modes[LOTS_UPGRADABLE]))
+        return 0;
+    return a32_cas(&w->state, &pending, LOTS_ACQUIRING, ACQ_REL);
+}
+
 int lots_op_poll(lots_op *op)
 {
     lots_waiter *w = op_waiter(op);
@@ -146,17 +170,16 @@ int lots_op_poll(lots_op *op)
     int entered = 0;
 
     if (state == LOTS_PENDING) {
-        /* ACQ_REL pairs with itself: of two callers, one gets the op. */
-        if (!a32_cas(&w->state, &state, LOTS_ACQUIRING, ACQ_REL))
+        if (!begin(w))
             return LOTS_MISUSE;
     } else if (state == LOTS_QUEUED || state == LOTS_NORMAL || state == LOTS_HANDOFF) {
         state = take_up(w);
-        if (state == LOTS_QUEUED && !w->mailbox)
+        if (state == LOTS_QUEUED && (!w->mailbox || w->phase == PHASE_NOTIFY))
             return LOTS_PARKED;
         if (state == LOTS_GONE)
             return LOTS_CLOSED;
         entered = state == LOTS_HANDOFF;
-        if (entered && w->phase == PHASE_DRAIN) {
+        if ((entered && w->phase == PHASE_DRAIN) || (state == LOTS_NORMAL && w->phase == PHASE_NOTIFY)) {
             set_state(w, LOTS_HELD);
             return LOTS_READY;
         }
@@ -174,7 +197,7 @@ int lots_op_poll(lots_op *op)
         /* ACQUIRE pairs with the RELEASE of each leaving reader. */
         if (w->phase == PHASE_DRAIN && !word_has_readers(a64_load(word_atomic(w->word), ACQUIRE)))
             break;
-        answer = park(w);
+        answer = w->phase == PHASE_NOTIFY ? expect(w) : park(w);
         if (answer == LOTS_PARKED)
             return answer;
         if (answer == LOTS_CLOSED) {
@@ -202,7 +225,9 @@ int lots_op_wait(lots_op *op, int64_t deadline_ns)
 {
     lots_waiter *w = op_waiter(op);
     uint32_t state = state_of(w);
-    if ((state == LOTS_PENDING || state == LOTS_ACQUIRING) && !w->ticket)
+    if (w->aside)
+        step_back(w);
+    if ((state == LOTS_PENDING || state == LOTS_ACQUIRING) && !w->ticket && w->phase != PHASE_NOTIFY)
         spin(w);
     for (;;) {
         int answer = lots_op_poll(op);
@@ -210,7 +235,7 @@ int lots_op_wait(lots_op *op, int64_t deadline_ns)
             int woken = parker_sleep(w, deadline_ns);
             if (woken == PARKER_WOKEN)
                 continue;
-            if (woken == PARKER_LOOK)
+            if (woken == PARKER_LOOK || (woken == PARKER_INTERRUPTED && step_aside(w)))
                 return LOTS_INTERRUPTED;
             answer = lots_op_cancel(op, LOTS_BY_TIMEOUT, NULL) == LOTS_READY ? LOTS_READY : LOTS_TIMED_OUT;
             if (woken == PARKER_INTERRUPTED && answer == LOTS_TIMED_OUT) {
@@ -236,13 +261,19 @@ int withdraw(lots_bucket *b, lots_waiter *w, uint32_t why, int *kept, lots_batch
         if (BUG_465 && w->phase == PHASE_DRAIN)
             ; /* the flags are left for lots_op_cancel to subtract, outside the lock */
         else if (w->phase == PHASE_DRAIN)
-            more = admit(b, w->word, WRITER | WRITER_PARKED, 0, batch);
-        else if (last)
+            more = admit(b, w->word, WRITER | WRITER_PARKED, waiter_mode(w)->gives_up, 0, batch);
+        else if (last && w->phase == PHASE_ENTER)
             a64_fetch_and(word_atomic(w->word), ~PARKED, RELAXED); /* RELAXED as in park */
     } else if (state == LOTS_NORMAL) {
         if (w->mailbox)
             lot_unlink_woken(b, w);
-        more = admit(b, w->word, 0, 0, batch);
+        if (w->phase == PHASE_NOTIFY) { /* it has what it waited for: kept, or somebody else's */
+            *kept = why == LOTS_BY_TIMEOUT;
+            if (!*kept)
+                pass_on(b, w, batch);
+        } else {
+            more = admit(b, w->word, 0, 0, 0, batch);
+        }
     } else if (state == LOTS_HANDOFF) {
         if (w->mailbox)
             lot_unlink_woken(b, w);
@@ -252,7 +283,7 @@ int withdraw(lots_bucket *b, lots_waiter *w, uint32_t why, int *kept, lots_batch
         if (!*kept)
             more = disown(b, w, batch);
     } else if (state == LOTS_ACQUIRING && w->phase == PHASE_DRAIN) {
-        more = admit(b, w->word, WRITER, 0, batch);
+        more = admit(b, w->word, WRITER, waiter_mode(w)->gives_up, 0, batch);
     }
     set_state(w, *kept ? LOTS_HELD : LOTS_GONE);
     return more;
@@ -266,7 +297,7 @@ int lots_op_cancel(lots_op *op, uint32_t why, lots_mailbox *own)
     lots_bucket *b = lot_lock_of(w);
     uint32_t state = state_of(w);
     int more, kept, revoked = w->revoked;
-    if (state == LOTS_HELD || state == LOTS_RELEASED || state == LOTS_GONE) {
+    if (state == LOTS_HELD || state == LOTS_RELEASED || state == LOTS_GONE || state == LOTS_CHANGING) {
         lot_unlock(b);
         return LOTS_MISUSE;
     }
@@ -309,11 +340,9 @@ void lots_op_waits_as(lots_op *op, lots_mailbox *mailbox, uint64_t cookie, uint6
 int lots_op_try(lots_op *op)
 {
     lots_waiter *w = op_waiter(op);
-    uint32_t pending = LOTS_PENDING;
-    /* ACQ_REL as in lots_op_poll. */
-    if (!a32_cas(&w->state, &pending, LOTS_ACQUIRING, ACQ_REL))
+    if (!begin(w))
         return LOTS_MISUSE;
-    if (!word_try(w->word, waiter_mode(w)))
+    if (w->phase == PHASE_NOTIFY || !word_try(w->word, waiter_mode(w)))
         return LOTS_PARKED;
     set_state(w, LOTS_HELD);
     return LOTS_READY;
@@ -326,10 +355,25 @@ int lots_op_release(lots_op *op, int fair, lots_mailbox *own)
     /* ACQ_REL: RELEASE for the reader of lots_op_state; ACQUIRE pairs with the set_state that said HELD. */
     if (!a32_cas(&w->state, &held, LOTS_RELEASED, ACQ_REL))
         return LOTS_MISUSE;
+    if (w->mode == LOTS_PARK)
+        return LOTS_READY; /* nothing is held by who was notified */
     return lots_release(w->word, w->mode, fair, own);
 }
 
 uint32_t lots_op_state(const lots_op *op) { return state_of(op_waiter((lots_op *)op)); }
+
+int lots_op_change(lots_op *op)
+{
+    uint32_t held = LOTS_HELD;
+    /* ACQ_REL as in lots_op_release, with which it competes. */
+    return a32_cas(&op_waiter(op)->state, &held, LOTS_CHANGING, ACQ_REL) ? LOTS_READY : LOTS_MISUSE;
+}
+
+void lots_op_changed(lots_op *op, uint32_t mode)
+{
+    op_waiter(op)->mode = mode;
+    set_state(op_waiter(op), LOTS_HELD);
+}
 
 int lots_try(lots_word *word, uint32_t mode) { return word_try(word, &lots_modes[mode]); }
 

@@ -7,16 +7,21 @@
  *   NORMAL   the word shows the lock open; the woken poll again and may lose to whoever came by. Nothing is owed to
  *            anybody else by a waiter that has it, except: if it gives up instead of polling, it must admit again, for the
  *            wake was for somebody (acquire.c, cancel).
- *   HANDOFF  the word already counts the woken in. Only possible if the caller owned WRITER until this very CAS, for else
- *            somebody else could own it by then. Chosen for a fair release, when the bucket's timer is due, and when the
+ *   HANDOFF  the word already counts the woken in. Only possible if the caller owned WRITER, or UPGRADABLE, until this very
+ *            CAS, for else somebody else could own it by then. Chosen for a fair release, when the bucket's timer is due, and when the
  *            first admitted is a task of the loop that runs on this thread: it can always run, and tasks of one loop are
  *            first come, first served.
  *
  * Interleavings. All here is under the bucket lock, which also covers PARKED, WRITER_PARKED and both queues; only the
- * fast paths run beside it: a reader entering (if WRITER is clear), a reader leaving, a writer taking WRITER (if clear), a
- * writer releasing a word that is exactly WRITER. So:
+ * fast paths run beside it: a reader entering (if WRITER is clear), a reader leaving, a writer or upgradable reader entering
+ * (if WRITER and UPGRADABLE are clear), a writer releasing a word that is exactly WRITER, an upgradable reader releasing one
+ * without PARKED, or becoming the writer if it is the only reader. So:
  *  - gives has WRITER: nobody but leaving and recursive readers can touch the word until our CAS clears it; the CAS loops
  *    over those. Nobody can see the word open before the queue and PARKED agree again.
+ *  - gives has UPGRADABLE: readers come and go meanwhile, as they may beside whoever is let in but a writer, and beside a
+ *    writer that has yet to drain; WRITER and UPGRADABLE are nobody else's until our CAS.
+ *  - takes: a writer that steps down keeps a share, and UPGRADABLE with it or not, in the CAS that lets others in: nobody is
+ *    in between. The same CAS takes an upgrade back that gave up.
  *  - gives is 0 (pass on): a writer may take WRITER between our look and our CAS. Then our NORMAL wakes are spurious: those
  *    woken poll, lose, and queue at their old place; the new writer's release finds them. Never wrong, only early.
  *  - gives is 0 and WRITER is set at the look: nothing is done. Its owner's release, or withdrawal, takes the slow path,
@@ -34,10 +39,11 @@ static int passed_over(lots_waiter *w, uint64_t s)
         w->skipped = 1;
         return 1;
     }
-    return (waiter_mode(w)->adds & (WRITER | UPGRADABLE)) && (s & UPGRADABLE);
+    /* Beside an upgradable reader only plain ones; what it asks for itself, to become the writer, it may always have. */
+    return (waiter_mode(w)->adds & (WRITER | UPGRADABLE)) && (s & UPGRADABLE) && !waiter_mode(w)->gives_up;
 }
 
-int admit(lots_bucket *b, lots_word *word, uint64_t gives, int fair, lots_batch *batch)
+int admit(lots_bucket *b, lots_word *word, uint64_t gives, uint64_t takes, int fair, lots_batch *batch)
 {
     uintptr_t key = lot_key(word, PHASE_ENTER);
     uint64_t seen, s, new;
@@ -50,7 +56,7 @@ int admit(lots_bucket *b, lots_word *word, uint64_t gives, int fair, lots_batch 
     if (!gives && !lot_queue(b, key))
         return 0;
     seen = word_load(word);
-    s = word_without(seen, gives);
+    s = word_exchanged(seen, gives, takes);
 
     /* `open`: what those taken so far would make of the word; a writer among them ends the walk. */
     for (w = s & WRITER ? NULL : lot_queue(b, key); w && !(s & WRITER); w = next) {
@@ -72,9 +78,9 @@ int admit(lots_bucket *b, lots_word *word, uint64_t gives, int fair, lots_batch 
         last = w;
     }
     parked = lot_queue(b, key) != NULL;
-    handoff = first && (gives & WRITER) && (fair || (first->mailbox && first->mailbox == batch->own) || lot_fair_due(b));
+    handoff = first && (gives & (WRITER | UPGRADABLE)) && (fair || (first->mailbox && first->mailbox == batch->own) || lot_fair_due(b));
     do {
-        new = word_with_parked(word_without(seen, gives), parked);
+        new = word_with_parked(word_exchanged(seen, gives, takes), parked);
         for (w = first; handoff && w; w = w->next)
             new = word_entered(new, waiter_mode(w));
         /* RELEASE pairs with the ACQUIRE of the next to enter (enter() in acquire.c, and parker_sleep for a handoff). */
@@ -111,7 +117,7 @@ int admit_drainer(lots_bucket *b, lots_word *word, lots_batch *batch)
         /* It could not use what it owns, and everybody would wait for its loop: it goes back among those who queue. */
         w->skipped = 1;
         requeue_to_enter(b, w);
-        return admit(b, word, WRITER, 0, batch);
+        return admit(b, word, WRITER, waiter_mode(w)->gives_up, 0, batch);
     }
     lot_wake_later(b, w, LOTS_HANDOFF, batch);
     return 0;
@@ -119,9 +125,10 @@ int admit_drainer(lots_bucket *b, lots_word *word, lots_batch *batch)
 
 int disown(lots_bucket *b, lots_waiter *w, lots_batch *batch)
 {
+    const lots_mode *mode = waiter_mode(w);
     uint64_t seen = word_load(w->word), new;
-    if (!(waiter_mode(w)->adds & READERS))
-        return admit(b, w->word, WRITER, 0, batch);
+    if (mode->adds & (WRITER | UPGRADABLE))
+        return admit(b, w->word, mode->adds, mode->gives_up, 0, batch);
     do
         new = word_reader_left(seen);
     /* RELEASE pairs with the ACQUIRE of the writer that drains; it was never in, but readers before it were. */
@@ -134,7 +141,7 @@ void admit_rest(lots_word *word, lots_batch *batch)
     int more = 1;
     while (more) {
         lots_bucket *b = lot_lock(lot_key(word, PHASE_ENTER));
-        more = admit(b, word, 0, 0, batch);
+        more = admit(b, word, 0, 0, 0, batch);
         lot_unlock(b);
         batch_wake(batch);
     }

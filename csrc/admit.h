@@ -4,9 +4,10 @@
 
 #include "parking_lot.h"
 
-/* Wake from the queue at `addr` those who may now enter, giving up the flags `gives` (WRITER, WRITER_PARKED or 0) that
- * the caller owns. Returns 1 if the batch was full and there are more to admit: wake it, and admit again with gives 0. */
-int admit(lots_bucket *b, lots_word *word, uint64_t gives, int fair, lots_batch *batch);
+/* Wake from the queue at `addr` those who may now enter, giving up `gives`, which the caller owns, for `takes` (each
+ * ONE_READER and flags, or 0). Returns 1 if the batch was full and there are more to admit: wake it, and admit again with
+ * 0 and 0. */
+int admit(lots_bucket *b, lots_word *word, uint64_t gives, uint64_t takes, int fair, lots_batch *batch);
 
 /* The readers are gone: give the lock to the writer that drains. Returns as admit does. */
 int admit_drainer(lots_bucket *b, lots_word *word, lots_batch *batch);

@@ -21,7 +21,10 @@ typedef struct lots_word {
 #define LOTS_READ_RECURSIVE 1
 #define LOTS_WRITE 2
 #define LOTS_MUTEX 3
-#define LOTS_MODES 4
+#define LOTS_UPGRADABLE 4 /* a share beside plain readers; one at a time */
+#define LOTS_UPGRADE 5    /* what the upgradable one asks for to become the writer; released, it is upgradable again */
+#define LOTS_PARK 6       /* no lock: a wait for lots_notify at a key, and nothing else */
+#define LOTS_MODES 7
 
 /* Answers of the verbs. */
 #define LOTS_READY 0     /* acquired: the op holds the lock */
@@ -46,6 +49,7 @@ typedef struct lots_word {
 #define LOTS_HELD 5
 #define LOTS_RELEASED 6
 #define LOTS_GONE 7       /* withdrawn */
+#define LOTS_CHANGING 8   /* held, and on the way from one mode to another */
 
 #define LOTS_NEVER INT64_MAX /* the deadline that does not come */
 
@@ -59,7 +63,8 @@ typedef struct lots_op {
 
 /* What lots_for_each tells of a waiter. */
 typedef struct lots_waiter_info {
-    uintptr_t word;   /* address of the lock word */
+    uintptr_t word;   /* address of the lock word; 0: none (LOTS_PARK) */
+    uintptr_t key;    /* the queue that it is in */
     uint64_t cookie;  /* as given to lots_op_init */
     uint64_t owner;   /* as given to lots_op_init */
     uint64_t ticket;  /* order of arrival at its bucket */
@@ -68,6 +73,7 @@ typedef struct lots_waiter_info {
     uint32_t draining; /* a writer that owns WRITER and waits for readers to leave */
     uint32_t is_task;
     uint32_t skipped; /* its loop could not run when its turn came */
+    uint32_t expects; /* it waits for lots_notify; what it asks of the word comes after that */
 } lots_waiter_info;
 
 /* --- the word ------------------------------------------------------------------------------------------------ */
@@ -78,6 +84,9 @@ int lots_try(lots_word *word, uint32_t mode);
 /* Release what `mode` holds. LOTS_READY, or LOTS_MISUSE when the word says that nobody holds so. `own` is the mailbox of
  * the event loop that runs on this thread, or NULL; tasks woken into it ring no bell: the answer has LOTS_MAIL then. */
 int lots_release(lots_word *word, uint32_t mode, int fair, lots_mailbox *own);
+/* From what `from` holds to less, with nobody in between: write to read or upgradable, upgradable to read. Wakes whom that
+ * lets in. LOTS_READY, or LOTS_MISUSE; and LOTS_MAIL as above. */
+int lots_downgrade(lots_word *word, uint32_t from, uint32_t to, lots_mailbox *own);
 
 /* --- the one acquisition ------------------------------------------------------------------------------------- */
 
@@ -96,6 +105,27 @@ int lots_op_cancel(lots_op *op, uint32_t why, lots_mailbox *own);
 /* Exactly one of any number of callers gets LOTS_READY; the others get LOTS_MISUSE. */
 int lots_op_release(lots_op *op, int fair, lots_mailbox *own);
 uint32_t lots_op_state(const lots_op *op);
+/* A held op is about to change its mode: LOTS_READY for exactly one caller, and until lots_op_changed nobody releases it. */
+int lots_op_change(lots_op *op);
+void lots_op_changed(lots_op *op, uint32_t mode);
+
+/* --- waits for a notification ---------------------------------------------------------------------------------- */
+
+/* Before anything else is asked of the op: it first waits for a lots_notify at `key`, then acquires as its mode says. A mode
+ * of LOTS_PARK (and no word) is acquired by the notification itself. Two keys must be 2 apart; none may be a lock word. */
+void lots_op_expect(lots_op *op, uintptr_t key);
+/* Whether the notification has come; also after the op was withdrawn. */
+int lots_op_notified(const lots_op *op);
+/* What the notification brought. */
+uint64_t lots_op_token(const lots_op *op);
+/* Notify up to `most` of those who wait at `key` now, first come first. Who must wait for a lock then goes from one queue to
+ * the other without waking up. Tasks whose loop cannot run are passed over. Returns how many were notified; *mail as
+ * LOTS_MAIL. `ticket`: only the waiter that has it; 0: any. */
+size_t lots_notify(uintptr_t key, size_t most, uint64_t ticket, uint64_t token, lots_mailbox *own, int *mail);
+/* Notify up to `wake` of those who wait at `from` now, and move up to `most` of the others to `to`. Returns how many were
+ * notified. */
+size_t lots_requeue(uintptr_t from, uintptr_t to, size_t wake, size_t most, uint64_t token, lots_mailbox *own, int *mail,
+                    size_t *moved);
 
 /* --- event loops --------------------------------------------------------------------------------------------- */
 

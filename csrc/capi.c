@@ -16,6 +16,7 @@ static const lots_capi table = {
     .thread_token = lots_thread_token,
     .mailbox_drain = lots_mailbox_drain,
     .mailbox_unblock = lots_mailbox_unblock,
+    .downgrade = lots_downgrade,
 };
 
 uintptr_t lots_capi_address(void) { return (uintptr_t)&table; }

@@ -26,6 +26,7 @@ typedef struct lots_capi {
     uint64_t (*thread_token)(void);
     size_t (*mailbox_drain)(lots_mailbox *mailbox, uint64_t *cookies, size_t capacity, int rung);
     void (*mailbox_unblock)(lots_mailbox *mailbox);
+    int (*downgrade)(lots_word *word, uint32_t from, uint32_t to, lots_mailbox *own);
 } lots_capi;
 
 #ifdef Py_PYTHON_H

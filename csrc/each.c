@@ -10,12 +10,13 @@ typedef struct listing {
 
 static void list(listing *l, const lots_waiter *w, uint32_t state)
 {
-    if (l->word && w->word != l->word)
+    if (l->word && (w->word != l->word || w->phase == PHASE_NOTIFY)) /* it asks the word of nothing yet */
         return;
     if (l->count < l->capacity)
         l->out[l->count] = (lots_waiter_info){
-            .word = (uintptr_t)w->word, .cookie = w->cookie, .owner = w->owner, .ticket = w->ticket, .mode = w->mode,
-            .state = state, .draining = w->phase == PHASE_DRAIN, .is_task = w->mailbox != NULL, .skipped = w->skipped};
+             .word = (uintptr_t)w->word, .key = (uintptr_t)a64_load(&w->key, RELAXED), .cookie = w->cookie, .owner = w->owner, .ticket = w->ticket, .mode = w->mode,
+            .state = state, .draining = w->phase == PHASE_DRAIN, .is_task = w->mailbox != NULL, .skipped = w->skipped,
+            .expects = w->phase == PHASE_NOTIFY};
     l->count++;
 }
 

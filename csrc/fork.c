@@ -17,13 +17,14 @@
 
 static void give_back(lots_waiter *w, uint32_t state)
 {
-    uint64_t gone = PARKED | WRITER_PARKED;
-    if (state == LOTS_HANDOFF ? !(waiter_mode(w)->adds & READERS) : w->phase == PHASE_DRAIN)
-        gone |= WRITER;
     /* RELAXED everywhere here: no other thread exists. */
-    if (state == LOTS_HANDOFF && (waiter_mode(w)->adds & READERS))
-        a64_store(word_atomic(w->word), word_reader_left(word_load(w->word)), RELAXED);
-    a64_fetch_and(word_atomic(w->word), ~gone, RELAXED);
+    if (w->phase != PHASE_NOTIFY) {
+        const lots_mode *mode = waiter_mode(w);
+        uint64_t word = word_without(word_load(w->word), PARKED | WRITER_PARKED);
+        if (state == LOTS_HANDOFF || w->phase == PHASE_DRAIN)
+            word = word_exchanged(word, mode->adds, mode->gives_up);
+        a64_store(word_atomic(w->word), word, RELAXED);
+    }
     a32_store(&w->state, LOTS_GONE, RELAXED);
 }
 

@@ -2,7 +2,7 @@
  *
  *   bit 0   PARKED          somebody may be queued at key `addr`, waiting to get in
  *   bit 1   WRITER_PARKED   the one writer that drains is queued at key `addr + 1`
- *   bit 2   UPGRADABLE      one of the readers is the upgradable one (reserved: no mode of this release sets it)
+ *   bit 2   UPGRADABLE      one of the readers is the upgradable one: no writer, and no second one, beside it
  *   bit 3   WRITER          a writer owns this bit; with readers left it waits for them to drain
  *   4..63   readers         how many readers hold the lock
  *
@@ -55,7 +55,8 @@ static inline uint64_t word_load(lots_word *word) { return a64_load(word_atomic(
 typedef struct lots_mode {
     uint64_t blocked_by; /* none of these bits may be set ... */
     uint64_t unless;     /* ... unless one of these is (a recursive read passes a draining writer) */
-    uint64_t adds;       /* ONE_READER, or flags */
+    uint64_t adds;       /* ONE_READER and flags */
+    uint64_t gives_up;   /* what it held until then, of the same: an upgrade turns one into the other in one step */
     int drains;          /* after entering, wait until the readers are gone */
 } lots_mode;
 
@@ -66,16 +67,32 @@ static inline int word_may_enter(uint64_t w, const lots_mode *mode)
     return !(w & mode->blocked_by) || (w & mode->unless);
 }
 
+/* Without what the caller holds (`gives`), with what it is to hold (`takes`): ONE_READER and flags. Only for a CAS from `w`. */
+static inline uint64_t word_exchanged(uint64_t w, uint64_t gives, uint64_t takes)
+{
+    return (((w & ~(gives & ~READERS)) - (gives & READERS)) | (takes & ~READERS)) + (takes & READERS);
+}
+
 static inline uint64_t word_entered(uint64_t w, const lots_mode *mode)
 {
-    return mode->adds & READERS ? w + ONE_READER : w | mode->adds;
+    if (mode->gives_up)
+        return word_exchanged(w, mode->gives_up, mode->adds);
+    return (w | (mode->adds & ~READERS)) + (mode->adds & READERS);
+}
+
+/* Whether `mode` can have all of the lock now. */
+static inline int word_is_free(uint64_t w, const lots_mode *mode)
+{
+    return word_may_enter(w, mode) && !(mode->drains && (w & (READERS | UPGRADABLE)) != mode->gives_up);
 }
 
 /* Does the word say that `mode` holds the lock? A writer that still drains does not, nor one whose last reader has just
  * left and is on the way to wake it. */
 static inline int word_is_held(uint64_t w, const lots_mode *mode)
 {
-    return mode->adds & READERS ? (w & READERS) != 0 : (w & (WRITER | WRITER_PARKED | READERS)) == WRITER;
+    if (!(mode->adds & READERS))
+        return (w & (WRITER | WRITER_PARKED | READERS)) == WRITER;
+    return (w & READERS) && (w & mode->adds & UPGRADABLE) == (mode->adds & UPGRADABLE);
 }
 
 static inline uint64_t word_reader_left(uint64_t w) { return w - ONE_READER; }

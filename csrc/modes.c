@@ -10,4 +10,10 @@ const lots_mode lots_modes[LOTS_MODES] = {
     [LOTS_WRITE] = {.blocked_by = WRITER | UPGRADABLE, .unless = 0, .adds = WRITER, .drains = 1},
     /* A word that never has readers: a writer with nobody to wait for. */
     [LOTS_MUTEX] = {.blocked_by = WRITER, .unless = 0, .adds = WRITER, .drains = 0},
+    /* A reader that keeps writers, and others of its kind, out until it leaves or is one itself. */
+    [LOTS_UPGRADABLE] = {.blocked_by = WRITER | UPGRADABLE, .unless = 0, .adds = ONE_READER | UPGRADABLE, .drains = 0},
+    /* Asked for by the upgradable one only, so nothing is in the way: no writer can be in between. The other readers leave. */
+    [LOTS_UPGRADE] = {.blocked_by = WRITER, .adds = WRITER, .gives_up = ONE_READER | UPGRADABLE, .drains = 1},
+    /* No word. */
+    [LOTS_PARK] = {.blocked_by = 0},
 };

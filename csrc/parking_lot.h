@@ -45,6 +45,9 @@ lots_bucket *lot_bucket_of(uintptr_t key);
 lots_bucket *lot_lock(uintptr_t key);
 lots_bucket *lot_lock_of(lots_waiter *w); /* the bucket that its key is in, also while it is requeued elsewhere */
 void lot_unlock(lots_bucket *b);
+/* Both, which may be one; returns the bucket of `from`. Only this locks two. */
+lots_bucket *lot_lock_two(uintptr_t from, uintptr_t to, lots_bucket **second);
+void lot_unlock_two(lots_bucket *a, lots_bucket *b);
 lots_waiter *lot_queue(lots_bucket *b, uintptr_t key); /* the first waiter at `key`, or NULL */
 void lot_enqueue(lots_bucket *b, lots_waiter *w, uintptr_t key);
 int lot_unlink(lots_bucket *b, lots_waiter *w); /* 1: it was the last one at its key */

@@ -27,6 +27,7 @@
 #include "acquire.h"
 #include "admit.h"
 #include "clock.h"
+#include "notify.h"
 
 static lots_a64 revoke_ns; /* 0: the default */
 static lots_a64 revoked_total;
@@ -61,20 +62,28 @@ static int admit_walk_rest(walk *k, lots_bucket *b, lots_batch *batch)
 {
     if (!k->rest)
         return 0;
-    if (!admit(b, k->rest, 0, 0, batch))
+    if (!admit(b, k->rest, 0, 0, 0, batch))
         k->rest = NULL;
     return 1;
 }
+
+/* A notification is kept for its late task if nobody else can have it: nobody would bring it back. */
+static int revocable(lots_bucket *b, lots_waiter *w) { return w->phase != PHASE_NOTIFY || next_in_line(b, w) != NULL; }
 
 static void revoke(walk *k, lots_bucket *b, lots_waiter *w, lots_batch *batch)
 {
     uint32_t token = a32_load(&w->state, RELAXED); /* under the bucket lock */
     int more;
     lot_unlink_woken(b, w);
-    requeue_to_enter(b, w);
     w->skipped = w->revoked = 1;
     a64_fetch_add(&revoked_total, 1, RELAXED); /* no lock word: a counter */
-    more = token == LOTS_HANDOFF ? disown(b, w, batch) : admit(b, w->word, 0, 0, batch);
+    if (w->phase == PHASE_NOTIFY) {
+        expect_again(b, w);
+        pass_on(b, w, batch);
+        return;
+    }
+    requeue_to_enter(b, w);
+    more = token == LOTS_HANDOFF ? disown(b, w, batch) : admit(b, w->word, 0, 0, 0, batch);
     k->rest = more ? w->word : NULL;
 }
 
@@ -85,8 +94,10 @@ static int visit_late(lots_bucket *b, void *context, lots_batch *batch)
     if (admit_walk_rest(k, b, batch))
         return 1;
     k->any_woken |= w != NULL;
+    while (w && w->woken_at <= k->before && !revocable(b, w)) /* oldest first */
+        w = w->next;
     if (!w || w->woken_at > k->before)
-        return 0; /* oldest first */
+        return 0;
     a32_store(&w->mailbox->unresponsive, 1, RELAXED); /* see mailbox_cannot_run */
     revoke(k, b, w, batch);
     /* Rung for anew: if the loop lives, its mail may have got lost between the core and the task (an exception out of a
@@ -109,7 +120,7 @@ static int visit_recall(lots_bucket *b, void *context, lots_batch *batch)
     lots_waiter *w = b->woken;
     if (admit_walk_rest(k, b, batch))
         return 1;
-    while (w && w->mailbox != k->mailbox)
+    while (w && (w->mailbox != k->mailbox || !revocable(b, w)))
         w = w->next;
     if (w) {
         revoke(k, b, w, batch);
@@ -124,7 +135,7 @@ static int visit_recall(lots_bucket *b, void *context, lots_batch *batch)
     lot_unlink(b, w);
     requeue_to_enter(b, w);
     w->skipped = 1;
-    k->rest = admit(b, w->word, WRITER | WRITER_PARKED, 0, batch) ? w->word : NULL;
+    k->rest = admit(b, w->word, WRITER | WRITER_PARKED, waiter_mode(w)->gives_up, 0, batch) ? w->word : NULL;
     return 1;
 }
 

@@ -2,7 +2,7 @@
  * so nobody can join or leave the queue between the choice and what the callback writes into the lock word. */
 #include "parking_lot.h"
 
-static lots_bucket *lock_two(uintptr_t from, uintptr_t to, lots_bucket **second)
+lots_bucket *lot_lock_two(uintptr_t from, uintptr_t to, lots_bucket **second)
 {
     /* Two bucket locks, only here: always in the order of their addresses. */
     lots_bucket *a = lot_bucket_of(from), *b = lot_bucket_of(to);
@@ -11,6 +11,13 @@ static lots_bucket *lock_two(uintptr_t from, uintptr_t to, lots_bucket **second)
         bucket_lock_acquire(a < b ? &b->lock : &a->lock);
     *second = b;
     return a;
+}
+
+void lot_unlock_two(lots_bucket *a, lots_bucket *b)
+{
+    lot_unlock(a);
+    if (a != b)
+        lot_unlock(b);
 }
 
 static void wake_list(lots_bucket *b, lots_waiter *first, uint32_t token, lots_batch *batch)
@@ -71,7 +78,7 @@ lot_result lot_unpark_requeue(uintptr_t from, uintptr_t to, size_t wake, lot_cal
                               lots_batch *batch)
 {
     lot_result result = {0};
-    lots_bucket *b, *a = lock_two(from, to, &b);
+    lots_bucket *b, *a = lot_lock_two(from, to, &b);
     lots_waiter *first = choose(a, from, wake, NULL, NULL, &result.woken, batch), *w;
     /* Fewer than were to be woken, and somebody is left: the batch is full. They are to be woken, not moved. */
     while (from != to && result.woken == wake && (w = lot_queue(a, from))) {
@@ -83,9 +90,7 @@ lot_result lot_unpark_requeue(uintptr_t from, uintptr_t to, size_t wake, lot_cal
     result.more = lot_queue(a, from) != NULL;
     result.be_fair = first && lot_fair_due(a);
     wake_list(a, first, callback(context, &result), batch);
-    lot_unlock(a);
-    if (a != b)
-        lot_unlock(b);
+    lot_unlock_two(a, b);
     batch_wake(batch);
     return result;
 }

@@ -16,9 +16,10 @@
 #include "lock_word.h"
 #include "parker.h"
 
-/* Which of the two queues of a lock: key `addr`, or `addr + 1`. */
+/* Which of the two queues of a lock: key `addr`, or `addr + 1`; or, before that, the queue of a key of its own (notify.c). */
 #define PHASE_ENTER 0
 #define PHASE_DRAIN 1
+#define PHASE_NOTIFY 2
 
 typedef struct lots_waiter lots_waiter;
 struct lots_waiter {
@@ -35,9 +36,11 @@ struct lots_waiter {
     uint8_t skipped; /* passed over because its loop cannot run; nudge it when the loop is back */
     uint8_t revoked; /* its wake was taken away since it last looked */
     uint8_t in_mail;
+    uint8_t aside;   /* a thread that runs signal handlers: may be notified, but not be handed a place in a lock's queue */
     lots_mailbox *mailbox; /* NULL: a thread waits */
     lots_waiter *mail_next, *mail_prev;
     uint64_t cookie, owner;
+    uint64_t token; /* what a notification brought */
     parker parker;
 };
 

@@ -145,7 +145,7 @@ static void a_word_without_waiters_is_not_read(void)
     lots_bucket *b;
     CHECK(gone != MAP_FAILED);
     b = lot_lock(lot_key(gone, PHASE_ENTER));
-    CHECK_EQ(admit(b, gone, 0, 0, &batch), 0);
+    CHECK_EQ(admit(b, gone, 0, 0, 0, &batch), 0);
     lot_unlock(b);
     admit_rest(gone, &batch);
     CHECK_EQ(batch.thread_count + batch.tasks, 0);

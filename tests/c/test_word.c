@@ -24,7 +24,7 @@ static void a_writer_is_one_bit(void)
 {
     CHECK_EQ(lots_try(&word, LOTS_WRITE), 1);
     CHECK_WORD(&word, 8);
-    for (uint32_t mode = 0; mode < LOTS_MODES; mode++)
+    for (uint32_t mode = 0; mode < LOTS_PARK; mode++)
         CHECK_EQ(lots_try(&word, mode), 0);
     CHECK_WORD(&word, 8);
     CHECK_EQ(lots_release(&word, LOTS_WRITE, 0, NULL), LOTS_READY);
@@ -51,6 +51,8 @@ static int may_have(uint64_t w, uint32_t mode)
     case LOTS_READ: return !(w & 8);
     case LOTS_READ_RECURSIVE: return !(w & 8) || readers > 0;
     case LOTS_WRITE: return !(w & 8) && !(w & 4) && !readers;
+    case LOTS_UPGRADABLE: return !(w & 8) && !(w & 4);
+    case LOTS_UPGRADE: return !(w & 8) && (w & 4) && readers == 1;
     default: return !(w & 8);
     }
 }
@@ -58,8 +60,12 @@ static int may_have(uint64_t w, uint32_t mode)
 static void try_enters_exactly_when_it_may(void)
 {
     for (uint64_t w = 0; w < 0x40; w++) {
-        for (uint32_t mode = 0; mode < LOTS_MODES; mode++) {
+        for (uint32_t mode = 0; mode < LOTS_PARK; mode++) {
             uint64_t added = mode == LOTS_READ || mode == LOTS_READ_RECURSIVE ? 16 : 8;
+            if (mode == LOTS_UPGRADABLE)
+                added = 20;
+            if (mode == LOTS_UPGRADE)
+                added = 8 - 20; /* instead of the share and the bit */
             if (mode == LOTS_MUTEX && w >> 4)
                 continue; /* a mutex's word never has readers */
             set(w);
@@ -77,6 +83,8 @@ static void a_release_that_nobody_is_owed_changes_nothing(void)
         {0x01, LOTS_READ}, {0x01, LOTS_WRITE},  /* free, a wake is under way */
         {0x08, LOTS_READ}, {0x09, LOTS_READ_RECURSIVE}, /* write-locked */
         {0x10, LOTS_WRITE}, {0x21, LOTS_WRITE}, {0x24, LOTS_WRITE}, /* read-locked */
+        {0x00, LOTS_UPGRADABLE}, {0x08, LOTS_UPGRADABLE}, {0x20, LOTS_UPGRADABLE}, {0x21, LOTS_UPGRADABLE}, /* no U */
+        {0x10, LOTS_UPGRADE}, {0x14, LOTS_UPGRADE}, {0x18, LOTS_UPGRADE}, /* not the writer */
         {0x18, LOTS_WRITE}, {0x1a, LOTS_WRITE}, {0x1b, LOTS_WRITE}, /* the writer waits for readers: not in yet */
         {0x0a, LOTS_WRITE}, {0x0b, LOTS_WRITE}, /* the last reader is about to wake it: not in yet */
     };
@@ -91,8 +99,8 @@ static void a_release_that_nobody_is_owed_changes_nothing(void)
 
 static void an_op_is_asked_once_and_released_once(void)
 {
-    for (uint32_t mode = 0; mode < LOTS_MODES; mode++) {
-        uint64_t held = mode == LOTS_READ || mode == LOTS_READ_RECURSIVE ? 16 : 8;
+    for (uint32_t mode = 0; mode <= LOTS_UPGRADABLE; mode++) {
+        uint64_t held = mode == LOTS_READ || mode == LOTS_READ_RECURSIVE ? 16 : mode == LOTS_UPGRADABLE ? 20 : 8;
         for (int polled = 0; polled < 2; polled++) {
             lots_op op;
             lots_op_init(&op, &word, mode, NULL, 0, 0);
