@@ -18,10 +18,12 @@ from aiolots._front import Request
 from aiolots._guards import (
     AsyncMutexGuard,
     AsyncReadGuard,
+    AsyncUpgradableGuard,
     AsyncWriteGuard,
     Guard,
     MutexGuard,
     ReadGuard,
+    UpgradableGuard,
     WriteGuard,
 )
 from aiolots._include import get_include
@@ -35,6 +37,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AsyncMutexGuard",
     "AsyncReadGuard",
+    "AsyncUpgradableGuard",
     "AsyncWriteGuard",
     "DeadlockError",
     "DecodedWord",
@@ -49,6 +52,7 @@ __all__ = [
     "ReadGuard",
     "Request",
     "RwLock",
+    "UpgradableGuard",
     "WriteGuard",
     "decode",
     "get_include",

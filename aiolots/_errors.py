@@ -27,6 +27,10 @@ class DeadlockError(RuntimeError):
     """This acquire could never end: it was refused before it began to wait. Nothing is held, nobody is queued."""
 
 
+class NotHeld(RuntimeError):
+    """A guard that holds nothing was to be released, or changed. To be caught as RuntimeError."""
+
+
 class LockCorruption(RuntimeError):
     """A lock word has a value that no sequence of operations leads to."""
 

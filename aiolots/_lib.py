@@ -19,6 +19,9 @@ READ: Final[int] = lib.LOTS_READ
 READ_RECURSIVE: Final[int] = lib.LOTS_READ_RECURSIVE
 WRITE: Final[int] = lib.LOTS_WRITE
 MUTEX: Final[int] = lib.LOTS_MUTEX
+UPGRADABLE: Final[int] = lib.LOTS_UPGRADABLE
+UPGRADE: Final[int] = lib.LOTS_UPGRADE
+PARK: Final[int] = lib.LOTS_PARK
 
 READY: Final[int] = lib.LOTS_READY
 PARKED: Final[int] = lib.LOTS_PARKED
@@ -36,6 +39,7 @@ QUEUED: Final[int] = lib.LOTS_QUEUED
 HELD: Final[int] = lib.LOTS_HELD
 RELEASED: Final[int] = lib.LOTS_RELEASED
 GONE: Final[int] = lib.LOTS_GONE
+CHANGING: Final[int] = lib.LOTS_CHANGING
 
 NEVER: Final[int] = lib.LOTS_NEVER
 NULL: Final[Any] = ffi.NULL

@@ -12,18 +12,31 @@ import time
 from abc import ABCMeta
 from collections.abc import Generator
 from types import CodeType, TracebackType
-from typing import Any, Generic, NoReturn, SupportsIndex, TypeVar
+from typing import Any, Generic, NoReturn, SupportsIndex, TypeVar, cast
 
-from aiolots import _refusals, _wait
-from aiolots._guards import (
-    AsyncMutexGuard,
-    AsyncReadGuard,
-    AsyncWriteGuard,
-    MutexGuard,
-    ReadGuard,
-    WriteGuard,
+from aiolots import _guards, _refusals, _wait
+from aiolots._lib import (
+    ADDRESS,
+    BY_CANCEL,
+    CHANGING,
+    GONE,
+    HELD,
+    MAIL,
+    MISUSE,
+    MUTEX,
+    NULL,
+    OP,
+    PENDING,
+    READ,
+    READ_RECURSIVE,
+    READY,
+    RELEASED,
+    UPGRADABLE,
+    WORD,
+    WRITE,
+    ffi,
+    lib,
 )
-from aiolots._lib import ADDRESS, BY_CANCEL, GONE, HELD, MISUSE, NULL, OP, PENDING, READY, RELEASED, WORD, ffi, lib
 from aiolots._seconds import left_until
 from aiolots._waiters import MODE_NAMES, Holder
 
@@ -141,25 +154,23 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
     async def __aenter__(self) -> A_co:
         return await self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.__exit__(kind, error, tb)
 
     # --- what both share ---
 
-    def _try(self) -> bool:
-        """Acquire now or never; the thread's colour."""
+    def _now(self) -> Any:
+        """Acquire now or never; the thread's colour. The guard, or None."""
         op = self._op
         try:
             if lib.lots_op_try(op) == READY:
                 self._lock._holders[id(self)] = Holder(self._mode, lib.lots_thread_token(), is_task=False)
-                return True
+                return self
             lib.lots_op_cancel(op, BY_CANCEL, NULL)
         except BaseException:  # out of a signal handler
             self._give_up()
             raise
-        return False
+        return None
 
     def _give_up(self) -> None:
         """Release if it is held; withdraw if it is not. Of two that do so, one does nothing."""
@@ -183,6 +194,52 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
         self._lock._holders.pop(id(self), None)
         if not _wait.release(self._op, self._lock._word, fair=fair):
             _refusals.not_held(self._lock, lib.lots_op_state(self._op) == RELEASED)
+
+    # --- changes of the mode (_changing.py, _condvar.py) ---
+
+    @property
+    def _of_task(self) -> bool:
+        """Whether a task took it, so that what waits is to be awaited."""
+        holder = self._lock._holders.get(id(self))
+        return holder is not None and holder.is_task
+
+    def _downgrade(self, mode: int) -> None:
+        """Hold less, by one step of the core."""
+        answer, port = MISUSE, None
+        try:
+            port, mailbox = _wait.own_mailbox(self._lock._word)
+            answer = lib.lots_op_downgrade(self._op, mode, mailbox)
+        finally:
+            if port is not None:
+                port.drain()
+            if self._holds():
+                self._becomes(lib.lots_op_mode(self._op))
+        if answer & ~MAIL != READY:
+            _refusals.not_held(self._lock, lib.lots_op_state(self._op) == RELEASED)
+
+    def _begin_change(self) -> int:
+        """From held to changing: who did this may release the word, and take it again. Returns the mode; NotHeld."""
+        if lib.lots_op_change(self._op) != READY:
+            _refusals.not_held(self._lock, lib.lots_op_state(self._op) == RELEASED)
+        return int(lib.lots_op_mode(self._op))
+
+    def _end_change(self, mode: int) -> None:
+        """From changing to held, in a mode; -1: it holds nothing any more. Nothing if it is not changing."""
+        if lib.lots_op_state(self._op) != CHANGING:
+            return
+        if mode < 0:
+            self._lock._holders.pop(id(self), None)
+            lib.lots_op_lost(self._op)
+        else:
+            self._becomes(mode)
+            lib.lots_op_changed(self._op, mode)
+
+    def _becomes(self, mode: int) -> None:
+        self._mode = mode
+        cast("Any", self).__class__ = _KINDS[mode]
+        holder = self._lock._holders.get(id(self))
+        if holder is not None:
+            self._lock._holders[id(self)] = Holder(mode, holder.thread, is_task=holder.is_task)
 
     def _holds(self) -> bool:
         return bool(lib.lots_op_state(self._op) == HELD)
@@ -227,19 +284,42 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
         _refusals.dropped(self._lock, self._mode, state == HELD, self._site, self)
 
 
-class ReadRequest(Request[Any, Any], ReadGuard[Any], AsyncReadGuard[Any]):
+class ReadRequest(Request[Any, Any], _guards.Bumped[Any]):
     """The one class of every read request and guard."""
 
     __slots__ = ()
 
 
-class WriteRequest(Request[Any, Any], WriteGuard[Any], AsyncWriteGuard[Any]):
+class WriteRequest(Request[Any, Any], _guards.Writer[Any], _guards.Bumped[Any]):
     """The one class of every write request and guard."""
 
     __slots__ = ()
 
 
-class MutexRequest(Request[Any, Any], MutexGuard[Any], AsyncMutexGuard[Any]):
+class UpgradableRequest(Request[Any, Any], _guards.Upgradable[Any], _guards.Bumped[Any]):
+    """The one class of every upgradable request and guard."""
+
+    __slots__ = ()
+
+
+class MutexRequest(Request[Any, Any], _guards.Exclusive[Any], _guards.Bumped[Any]):
     """The one class of every mutex request and guard."""
 
     __slots__ = ()
+
+
+_KINDS: dict[int, type[Request[Any, Any]]] = {
+    READ: ReadRequest,
+    READ_RECURSIVE: ReadRequest,
+    WRITE: WriteRequest,
+    UPGRADABLE: UpgradableRequest,
+    MUTEX: MutexRequest,
+}
+for _kind, _documented_kinds in (
+    (ReadRequest, (_guards.ReadGuard, _guards.AsyncReadGuard)),
+    (WriteRequest, (_guards.WriteGuard, _guards.AsyncWriteGuard)),
+    (UpgradableRequest, (_guards.UpgradableGuard, _guards.AsyncUpgradableGuard)),
+    (MutexRequest, (_guards.MutexGuard, _guards.AsyncMutexGuard)),
+):
+    for _documented_kind in _documented_kinds:  # one class for both colours: their waiting methods differ in type
+        _documented_kind.register(_kind)

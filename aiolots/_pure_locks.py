@@ -8,9 +8,18 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from aiolots import _seconds, _wait
-from aiolots._guards import AsyncMutexGuard, AsyncReadGuard, AsyncWriteGuard, MutexGuard, ReadGuard, WriteGuard
-from aiolots._lib import HELD, MUTEX, NULL, READ, READ_RECURSIVE, READY, WRITE, lib
-from aiolots._pure import MutexRequest, PureLock, ReadRequest, Request, WriteRequest, new_op
+from aiolots._guards import (
+    AsyncMutexGuard,
+    AsyncReadGuard,
+    AsyncUpgradableGuard,
+    AsyncWriteGuard,
+    MutexGuard,
+    ReadGuard,
+    UpgradableGuard,
+    WriteGuard,
+)
+from aiolots._lib import HELD, MUTEX, NULL, READ, READ_RECURSIVE, READY, UPGRADABLE, WRITE, lib
+from aiolots._pure import MutexRequest, PureLock, ReadRequest, Request, UpgradableRequest, WriteRequest, new_op
 from aiolots._waiters import Holder
 from aiolots._word import WRITER
 
@@ -40,6 +49,16 @@ class RwLockFront(PureLock[T], Generic[T]):
         limit = None if timeout is None else ("seconds", _seconds.checked(timeout))
         return ReadRequest(self, READ_RECURSIVE, limit, raises=True)
 
+    def upgradable_read(self, timeout: float | None = None) -> Request[UpgradableGuard[T], AsyncUpgradableGuard[T]]:
+        """Request the one share that may become the writer: `with lock.upgradable_read() as guard:`, then guard.upgrade().
+
+        Plain readers come and go beside it; a second upgradable reader waits, and so does a writer. Blocks in a thread,
+        suspends in a task (free, it does neither). With a timeout in seconds it raises LockTimeout when that runs out.
+        Cancellation and Ctrl-C leave no trace. ValueError for a negative timeout.
+        """
+        limit = None if timeout is None else ("seconds", _seconds.checked(timeout))
+        return UpgradableRequest(self, UPGRADABLE, limit, raises=True)
+
     def write(self, timeout: float | None = None) -> Request[WriteGuard[T], AsyncWriteGuard[T]]:
         """Request the lock for oneself alone: `with lock.write() as guard:`, in a task `async with lock.write() as guard:`.
 
@@ -52,18 +71,19 @@ class RwLockFront(PureLock[T], Generic[T]):
 
     def try_read(self) -> ReadGuard[T] | None:
         """Take a share now; None if that would mean to wait. Never waits; the guard has the thread's colour."""
-        guard = ReadRequest(self, READ, None, raises=False)
-        return guard if guard._try() else None
+        return ReadRequest(self, READ, None, raises=False)._now()  # type: ignore[no-any-return]
 
     def try_read_recursive(self) -> ReadGuard[T] | None:
         """Take a share now, past a waiting writer if readers are in; None if that would mean to wait. Never waits."""
-        guard = ReadRequest(self, READ_RECURSIVE, None, raises=False)
-        return guard if guard._try() else None
+        return ReadRequest(self, READ_RECURSIVE, None, raises=False)._now()  # type: ignore[no-any-return]
+
+    def try_upgradable_read(self) -> UpgradableGuard[T] | None:
+        """Take the upgradable share now; None if that would mean to wait. Never waits; the thread's colour."""
+        return UpgradableRequest(self, UPGRADABLE, None, raises=False)._now()  # type: ignore[no-any-return]
 
     def try_write(self) -> WriteGuard[T] | None:
         """Take the lock for oneself alone now; None if it would have to wait. Never waits; the thread's colour."""
-        guard = WriteRequest(self, WRITE, None, raises=False)
-        return guard if guard._try() else None
+        return WriteRequest(self, WRITE, None, raises=False)._now()  # type: ignore[no-any-return]
 
     def try_read_for(self, seconds: float) -> Request[ReadGuard[T] | None, AsyncReadGuard[T] | None]:
         """Request a share, waiting up to `seconds` (0: try once; inf: for ever).
@@ -90,6 +110,19 @@ class RwLockFront(PureLock[T], Generic[T]):
     def try_read_recursive_until(self, moment: float) -> Request[ReadGuard[T] | None, AsyncReadGuard[T] | None]:
         """try_read_recursive_for until a moment of time.monotonic(), in seconds. A moment in the past tries once."""
         return ReadRequest(self, READ_RECURSIVE, ("moment", _seconds.checked_moment(moment)), raises=False)
+
+    def try_upgradable_read_for(self, seconds: float) -> Request[UpgradableGuard[T] | None, AsyncUpgradableGuard[T] | None]:
+        """Request the upgradable share, waiting up to `seconds` (0: try once; inf: for ever).
+
+        Entered or acquired it gives the guard, or None when the time ran out: then nothing is held and nobody is queued.
+        Blocks in a thread, suspends in a task; cancellation and Ctrl-C as in upgradable_read(). ValueError if negative or
+        NaN, TypeError if no number.
+        """
+        return UpgradableRequest(self, UPGRADABLE, ("seconds", _seconds.checked(seconds)), raises=False)
+
+    def try_upgradable_read_until(self, moment: float) -> Request[UpgradableGuard[T] | None, AsyncUpgradableGuard[T] | None]:
+        """try_upgradable_read_for until a moment of time.monotonic(), in seconds. A moment in the past tries once."""
+        return UpgradableRequest(self, UPGRADABLE, ("moment", _seconds.checked_moment(moment)), raises=False)
 
     def try_write_for(self, seconds: float) -> Request[WriteGuard[T] | None, AsyncWriteGuard[T] | None]:
         """Request the lock for oneself alone, waiting up to `seconds` (0: try once; inf: for ever).
@@ -127,8 +160,7 @@ class MutexFront(PureLock[T], Generic[T]):
 
     def try_lock(self) -> MutexGuard[T] | None:
         """Take the mutex now; None if that would mean to wait. Never waits; the guard has the thread's colour."""
-        guard = MutexRequest(self, MUTEX, None, raises=False)
-        return guard if guard._try() else None
+        return MutexRequest(self, MUTEX, None, raises=False)._now()  # type: ignore[no-any-return]
 
     def try_lock_for(self, seconds: float) -> Request[MutexGuard[T] | None, AsyncMutexGuard[T] | None]:
         """Request the mutex, waiting up to `seconds` (0: try once; inf: for ever).
@@ -214,9 +246,7 @@ class MutexFront(PureLock[T], Generic[T]):
             self._give_up(op)
             raise
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.release()
 
     def _new_op(self) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from aiolots._errors import LockTimeout
+from aiolots._errors import LockTimeout, NotHeld
 from aiolots._waiters import MODE_NAMES
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def used_before(lock: LockBase[Any]) -> NoReturn:
 
 def not_held(lock: LockBase[Any], was_released: bool) -> NoReturn:
     """A guard that holds nothing was to be released."""
-    raise RuntimeError(f"this guard of {lock!r} {'was released before' if was_released else 'is not held'}")
+    raise NotHeld(f"this guard of {lock!r} {'was released before' if was_released else 'is not held'}")
 
 
 def value_of_released(lock: LockBase[Any]) -> NoReturn:

@@ -44,12 +44,12 @@ def release(op: Any, word: Any, *, fair: bool) -> bool:
     return bool(answer != MISUSE)
 
 
-def release_word(word: Any, mode: int) -> bool:
+def release_word(word: Any, mode: int, *, fair: bool = False) -> bool:
     """Release what was acquired without a guard. False if the word says that nobody holds it. Never waits."""
     port, mailbox = own_mailbox(word)
     answer = MISUSE
     try:
-        answer = lib.lots_release(word, mode, False, mailbox)
+        answer = lib.lots_release(word, mode, fair, mailbox)
     finally:
         if port is not None:
             port.drain()
@@ -148,3 +148,15 @@ class Suspended:
 
     def __await__(self) -> Generator[Any, None, bool]:
         return suspend(self._lock, self._op, None)
+
+
+class Steps:
+    """Steps that yield what a task awaits, as something to await."""
+
+    __slots__ = ("_steps",)
+
+    def __init__(self, steps: Generator[Any, None, Any]) -> None:
+        self._steps = steps
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._steps

@@ -6,12 +6,34 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiolots._lib import INFOS, MUTEX, NULL, QUEUED, READ, READ_RECURSIVE, WORD, WRITE, ffi, lib
+from aiolots._lib import (
+    INFOS,
+    MUTEX,
+    NULL,
+    PARK,
+    QUEUED,
+    READ,
+    READ_RECURSIVE,
+    UPGRADABLE,
+    UPGRADE,
+    WORD,
+    WRITE,
+    ffi,
+    lib,
+)
 
 if TYPE_CHECKING:
     from aiolots._front import LockBase
 
-MODE_NAMES = {READ: "read", READ_RECURSIVE: "read_recursive", WRITE: "write", MUTEX: "lock"}
+MODE_NAMES = {
+    READ: "read",
+    READ_RECURSIVE: "read_recursive",
+    WRITE: "write",
+    MUTEX: "lock",
+    UPGRADABLE: "upgradable",
+    UPGRADE: "upgrade",
+    PARK: "park",
+}
 # Locks that somebody has waited for, by the address of their word: to name the lock of a waiter. Noted on the slow path.
 contended: weakref.WeakValueDictionary[int, LockBase[Any]] = weakref.WeakValueDictionary()
 

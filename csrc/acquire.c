@@ -375,6 +375,21 @@ void lots_op_changed(lots_op *op, uint32_t mode)
     set_state(op_waiter(op), LOTS_HELD);
 }
 
+void lots_op_lost(lots_op *op) { set_state(op_waiter(op), LOTS_RELEASED); }
+
+int lots_op_downgrade(lots_op *op, uint32_t to, lots_mailbox *own)
+{
+    lots_waiter *w = op_waiter(op);
+    int answer;
+    if (lots_op_change(op) != LOTS_READY)
+        return LOTS_MISUSE;
+    answer = lots_downgrade(w->word, w->mode, to, own);
+    lots_op_changed(op, (answer & ~LOTS_MAIL) == LOTS_READY ? to : w->mode);
+    return answer;
+}
+
+uint32_t lots_op_mode(const lots_op *op) { return op_waiter((lots_op *)op)->mode; }
+
 int lots_try(lots_word *word, uint32_t mode) { return word_try(word, &lots_modes[mode]); }
 
 uint64_t lots_word_load(const lots_word *word) { return word_load((lots_word *)word); }

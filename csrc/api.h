@@ -108,6 +108,11 @@ uint32_t lots_op_state(const lots_op *op);
 /* A held op is about to change its mode: LOTS_READY for exactly one caller, and until lots_op_changed nobody releases it. */
 int lots_op_change(lots_op *op);
 void lots_op_changed(lots_op *op, uint32_t mode);
+void lots_op_lost(lots_op *op); /* it holds nothing any more: its word was released meanwhile */
+/* The same around lots_downgrade. */
+int lots_op_downgrade(lots_op *op, uint32_t to, lots_mailbox *own);
+/* The mode it asks for, or holds. */
+uint32_t lots_op_mode(const lots_op *op);
 
 /* --- waits for a notification ---------------------------------------------------------------------------------- */
 

@@ -1,0 +1,127 @@
+"""From one mode to another while a lock is held: upgrades, and stepping aside for others.
+
+Each is written once, as steps that wait by `yield from`: a task awaits them; a thread runs them through, for its waits sleep
+and never yield.
+
+A guard that changes is CHANGING: it is neither held nor released, so nobody else releases it meanwhile, and nobody sees its
+value. What an upgrade has got, and does not get to keep, is taken back: then the guard is upgradable again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+from aiolots import _refusals, _seconds, _wait
+from aiolots._errors import NotHeld
+from aiolots._lib import HELD, NULL, OP, QUEUE_FLAGS, READY, UPGRADABLE, UPGRADE, WRITE, ffi, lib
+
+if TYPE_CHECKING:
+    from aiolots._pure import Request
+
+    Changing = Request[Any, Any]
+
+Steps = Generator[Any, None, Any]
+Wait = Callable[[Any, Any, int, float | None], Generator[Any, None, bool]]
+
+
+def upgrade(guard: Changing, timeout: float | None = None) -> Any:
+    """Become the writer, or raise LockTimeout. In the thread's colour now; in the task's, an awaitable."""
+    seconds = None if timeout is None else _seconds.checked(timeout)
+    return _in_colour(guard, lambda wait: _upgrade(guard, seconds, wait, raises=True))
+
+
+def try_upgrade_for(guard: Changing, seconds: float) -> Any:
+    """Become the writer, or give None. In the thread's colour now; in the task's, an awaitable."""
+    checked = _seconds.checked(seconds)
+    return _in_colour(guard, lambda wait: _upgrade(guard, checked, wait, raises=False))
+
+
+def try_upgrade(guard: Changing) -> Any:
+    """Become the writer if no other reader is in, else None. Never waits."""
+    return _run(_upgrade(guard, 0, _sleep, raises=False))
+
+
+def bump(guard: Changing) -> Any:
+    """Let those in who wait, and queue again behind them. In the thread's colour now; in the task's, an awaitable."""
+    return _in_colour(guard, lambda wait: _bump(guard, wait))
+
+
+def _in_colour(guard: Changing, steps: Callable[[Wait], Steps]) -> Any:
+    return _awaited(steps(_suspend)) if guard._of_task else _run(steps(_sleep))
+
+
+async def _awaited(steps: Steps) -> Any:
+    return await _wait.Steps(steps)
+
+
+def _run(steps: Steps) -> Any:
+    try:
+        steps.send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("a thread's steps do not yield")
+
+
+def _suspend(lock: Any, op: Any, _mode: int, seconds: float | None) -> Generator[Any, None, bool]:
+    return (yield from _wait.suspend(lock, op, seconds))
+
+
+def _sleep(lock: Any, op: Any, mode: int, seconds: float | None) -> Generator[Any, None, bool]:
+    return _wait.block(lock, op, mode, seconds)
+    yield  # never: this makes it a generator
+
+
+def _new_op(guard: Changing, mode: int) -> Any:
+    op = ffi.new(OP)
+    lib.lots_op_init(op, guard._lock._word, mode, NULL, 0, 0)
+    return op
+
+
+def _upgrade(guard: Changing, seconds: float | None, wait: Wait, *, raises: bool) -> Steps:
+    began, op = time.monotonic(), _new_op(guard, UPGRADE)
+    try:
+        if (mode := guard._begin_change()) != UPGRADABLE:
+            guard._end_change(mode)
+            raise NotHeld(f"{guard!r} is not upgradable")
+        upgraded = lib.lots_op_try(op) == READY
+        if not upgraded:
+            upgraded = yield from wait(guard._lock, op, UPGRADE, seconds)
+        guard._end_change(WRITE if upgraded else UPGRADABLE)
+    except NotHeld:  # before anything was changed
+        raise
+    except BaseException:
+        if not guard._holds():  # else it came just after the end
+            if lib.lots_op_state(op) == HELD:
+                _wait.release(op, guard._lock._word, fair=False)  # of an upgrade: it is taken back
+            guard._end_change(UPGRADABLE)
+        raise
+    if upgraded:
+        return guard
+    if raises:
+        _refusals.timed_out(guard._lock, UPGRADE, time.monotonic() - began)
+    return None
+
+
+def _bump(guard: Changing, wait: Wait) -> Steps:
+    guard._require_held()
+    if not guard._lock.word & QUEUE_FLAGS:
+        return
+    op, mode, released = None, -1, False
+    try:
+        mode = guard._begin_change()
+        op = _new_op(guard, mode)
+        released = True  # nothing can come between this and the call
+        _wait.release_word(guard._lock._word, mode, fair=True)
+        if lib.lots_op_try(op) != READY:
+            yield from wait(guard._lock, op, mode, None)
+        guard._end_change(mode)
+    except NotHeld:
+        raise
+    except BaseException:
+        if not guard._holds():
+            if op is not None and lib.lots_op_state(op) == HELD:
+                _wait.release(op, guard._lock._word, fair=False)
+            guard._end_change(-1 if released else mode)
+        raise
