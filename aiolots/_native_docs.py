@@ -6,7 +6,16 @@ import inspect
 
 from aiolots import _pure, _pure_locks
 
-_KINDS: dict[str, type] = {kind.__name__: kind for kind in (_pure_locks.RwLockFront, _pure_locks.MutexFront, _pure.ReadRequest)}
+_KINDS: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (
+        _pure_locks.RwLockFront,
+        _pure_locks.MutexFront,
+        _pure.ReadRequest,
+        _pure.WriteRequest,
+        _pure.UpgradableRequest,
+    )
+}
 _kept: list[str] = []  # a C type points into these for ever
 
 

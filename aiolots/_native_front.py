@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar
 
 from aiolots import _guards, _loops, _native
+from aiolots._lib import WORD, ffi
 from aiolots._pure import Request  # the documented type of requests; the C types are registered with it
 from aiolots._waiters import Holder
 from aiolots._word import ONE_READER
@@ -13,6 +14,7 @@ T = TypeVar("T")
 
 _KINDS = {
     _native.ReadRequest: (_guards.ReadGuard, _guards.AsyncReadGuard),
+    _native.UpgradableRequest: (_guards.UpgradableGuard, _guards.AsyncUpgradableGuard),
     _native.WriteRequest: (_guards.WriteGuard, _guards.AsyncWriteGuard),
     _native.MutexRequest: (_guards.MutexGuard, _guards.AsyncMutexGuard),
 }
@@ -27,6 +29,11 @@ class _Holders:
     """Who holds: the lock itself knows an exclusive holder; readers are looked for among the living guards."""
 
     __slots__ = ()
+
+    @property
+    def _word(self: Any) -> Any:
+        """The lock word, for the verbs of the core. Valid while the lock lives."""
+        return ffi.cast(WORD, self.address)
 
     def _holder_list(self: Any) -> list[Holder]:
         noted = [self._exclusive_holder] if self._exclusive_holder is not None else []

@@ -252,15 +252,16 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
         state = lib.lots_op_state(self._op)
         if state == HELD:
             return True
-        if state in (RELEASED, GONE):
+        if state in (RELEASED, GONE, CHANGING):
             return False
         return _refusals.pending_truth()
 
     def __repr__(self) -> str:
         state = lib.lots_op_state(self._op)
-        words = {PENDING: "pending", HELD: "held", RELEASED: "released", GONE: "not acquired"}
+        words = {PENDING: "pending", HELD: "held", RELEASED: "released", GONE: "not acquired", CHANGING: "changing"}
         mode = MODE_NAMES[self._mode]
-        return f"<aiolots {mode} {'guard' if state == HELD else 'request'} {words.get(state, 'waiting')} of {self._lock!r}>"
+        what = "guard" if state in (HELD, CHANGING) else "request"
+        return f"<aiolots {mode} {what} {words.get(state, 'waiting')} of {self._lock!r}>"
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         raise TypeError(f"{self!r} cannot be copied or pickled: there is one of it")

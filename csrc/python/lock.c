@@ -144,6 +144,7 @@ static PyObject *try_limited(PyObject *self, unsigned mode, int kind, const char
 
 ASK(read, LOTS_READ)
 ASK(read_recursive, LOTS_READ_RECURSIVE)
+ASK(upgradable_read, LOTS_UPGRADABLE)
 ASK(write, LOTS_WRITE)
 ASK(lock, LOTS_MUTEX)
 
@@ -309,7 +310,7 @@ static PyGetSetDef lock_getset[] = {
 };
 
 static PyMethodDef rwlock_methods[] = {
-    ASK_METHODS(read), ASK_METHODS(read_recursive), ASK_METHODS(write), {0}};
+    ASK_METHODS(read), ASK_METHODS(read_recursive), ASK_METHODS(upgradable_read), ASK_METHODS(write), {0}};
 
 static PyMethodDef mutex_methods[] = {
     ASK_METHODS(lock),

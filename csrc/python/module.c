@@ -91,11 +91,13 @@ static int borrow_docs(PyMethodDef *methods, const char *kind)
 
 static int native_exec(PyObject *module)
 {
-    PyTypeObject *const types[] = {&RwLockBaseType, &MutexBaseType, &ReadRequestType, &WriteRequestType, &MutexRequestType,
+    PyTypeObject *const types[] = {&RwLockBaseType, &MutexBaseType, &RequestType, &ReadRequestType, &WriteRequestType,
+                                   &UpgradableRequestType, &MutexRequestType,
                                    &ReadyType, &AwaitingType, &BoundType, &BinderType, &FinishedType};
     core = lots_import();
     if (!core || look_up_names() || borrow_docs(RwLockBaseType.tp_methods, "RwLockFront") ||
-        borrow_docs(MutexBaseType.tp_methods, "MutexFront") || borrow_docs(ReadRequestType.tp_methods, "ReadRequest"))
+        borrow_docs(MutexBaseType.tp_methods, "MutexFront") || borrow_docs(RequestType.tp_methods, "ReadRequest") ||
+        borrow_docs(writer_methods, "WriteRequest") || borrow_docs(upgradable_methods, "UpgradableRequest"))
         return -1;
     derive_finished();
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)

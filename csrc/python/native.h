@@ -3,7 +3,9 @@
  *
  *   native.h     the objects, and the inlined acquire and release of a word
  *   lock.c       RwLockBase, MutexBase
- *   request.c    ReadRequest, WriteRequest, MutexRequest
+ *   request.c    ReadRequest, UpgradableRequest, WriteRequest, MutexRequest
+ *   changing.c   upgrades and downgrades
+ *   value.c      what a guard gives access to
  *   slow.c       the slow path: a thread sleeps on an op on its stack; release that has somebody to wake
  *   awaiting.c   the slow path: what a task awaits
  *   mail.c       the delivery of a mailbox
@@ -66,7 +68,8 @@ typedef struct {
     X(aiolots._refusals, used_before) X(aiolots._refusals, not_held) X(aiolots._refusals, pending_truth)              \
     X(aiolots._refusals, loop_closed) X(aiolots._refusals, dropped) X(aiolots._seconds, checked)                      \
     X(aiolots._seconds, checked_moment) X(aiolots._native_docs, documentation_of)                           \
-    X(asyncio, InvalidStateError) X(gc, get_objects)
+    X(aiolots._changing, upgrade) X(aiolots._changing, try_upgrade_for)                                          \
+    X(aiolots._changing, bump) X(asyncio, InvalidStateError) X(gc, get_objects)
 #define NATIVE_STRINGS(X)                                                                                            \
     X(_aiolots_port) X(address) X(waiting) X(create_future) X(set_result) X(call_later) X(cancel) X(__await__)        \
     X(throw) X(close) X(timeout) X(seconds) X(moment)
@@ -83,7 +86,8 @@ typedef struct {
 } Names;
 
 extern Names names;
-extern PyTypeObject RwLockBaseType, MutexBaseType, ReadRequestType, WriteRequestType, MutexRequestType, ReadyType, AwaitingType,
+extern PyTypeObject RwLockBaseType, MutexBaseType, RequestType, ReadRequestType, WriteRequestType, UpgradableRequestType,
+    MutexRequestType, ReadyType, AwaitingType,
     BoundType, BinderType, FinishedType;
 
 extern const lots_capi *core;
@@ -146,7 +150,18 @@ void stop_iteration(PyObject *value); /* sets it, as the end of an await with th
 /* readers.c */
 PyObject *readers_of(PyObject *lock); /* a list of (mode, thread token, by a task) */
 
+/* value.c */
+extern PyGetSetDef shared_getset[], exclusive_getset[];
+int require_held(Request *r); /* 0, or -1 with RuntimeError */
+
+/* changing.c */
+extern PyMethodDef writer_methods[], upgradable_methods[];
+PyObject *request_bump(PyObject *request, PyObject *ignored);
+PyObject *request_begin_change(PyObject *request, PyObject *ignored);
+PyObject *request_end_change(PyObject *request, PyObject *mode);
+
 /* request.c */
+extern PyTypeObject *const request_types[LOTS_MODES]; /* of the modes that a guard may have */
 PyObject *request_new(Lock *lock, unsigned mode, int limit_kind, double limit, int raises);
 PyObject *request_try(Lock *lock, unsigned mode);
 /* The end of a slow await. `how`: 1 acquired, 0 timed out, -1 by an exception. Returns what the await gives. */

@@ -3,7 +3,7 @@
  * No reference to an object in sight is ever seen by another thread: an object that is half made, as the tuple of
  * `tuple(generator)` is, breaks when somebody else refers to it. So neither gc.get_objects nor gc.get_referrers is called
  * from Python. From 3.12 on the interpreter shows its objects one by one; before, the list that holds them is gone again
- * before this thread lets go of the GIL. */
+ * before this thread lets go of the GIL. What gc.freeze() put away is in neither. */
 #include "native.h"
 
 typedef struct {
@@ -22,7 +22,7 @@ static int look_at(PyObject *object, void *argument)
 {
     Search *s = argument;
     Request *r = (Request *)object;
-    if (Py_TYPE(object) != &ReadRequestType || r->lock != s->lock || request_state(r) != LOTS_HELD)
+    if ((Py_TYPE(object) != &ReadRequestType && Py_TYPE(object) != &UpgradableRequestType) || r->lock != s->lock || request_state(r) != LOTS_HELD)
         return 1;
     if (s->count == s->capacity) {
         size_t capacity = s->capacity ? 2 * s->capacity : 16;
@@ -50,7 +50,10 @@ static void look_at_all(Search *s)
     }
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(all) && look_at(PyList_GET_ITEM(all, i), s); i++)
         ;
-    Py_DECREF(all); /* frees nothing else: all were alive before, and nothing ran since */
+    /* Frees nothing else: all were alive before, and nothing ran since. Emptied first, for a list that is freed deep within
+     * other freeing may be put off, and would keep them for others to see. */
+    PyList_SetSlice(all, 0, PY_SSIZE_T_MAX, NULL);
+    Py_DECREF(all);
 #endif
 }
 

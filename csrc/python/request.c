@@ -4,6 +4,7 @@
  *   PENDING     enter, acquire, await: exactly one claims it      ACQUIRING, or HELD at once
  *   ACQUIRING   the one that claimed it                           HELD, GONE
  *   HELD        release: exactly one claims it                    RELEASED
+ *               a change of its mode claims it likewise           CHANGING: changing.c
  *   GONE        timed out, cancelled, refused
  *
  * The await of an uncontended acquire makes no coroutine and no other object: the request is its own iterator, which ends
@@ -12,10 +13,11 @@
 
 #include "clock.h"
 
-static PyTypeObject *const request_types[LOTS_MODES] = {
+PyTypeObject *const request_types[LOTS_MODES] = {
     [LOTS_READ] = &ReadRequestType,
     [LOTS_READ_RECURSIVE] = &ReadRequestType,
     [LOTS_WRITE] = &WriteRequestType,
+    [LOTS_UPGRADABLE] = &UpgradableRequestType,
     [LOTS_MUTEX] = &MutexRequestType,
 };
 
@@ -194,7 +196,6 @@ PyObject *request_awaited(PyObject *self, int how, double seconds)
     return NULL;
 }
 
-void request_not_begun(PyObject *self) { request_becomes((Request *)self, LOTS_PENDING); }
 
 /* Only what request_await gave is an iterator, and for one step. */
 static int await_is_done(Request *r)
@@ -236,7 +237,7 @@ static int request_true(PyObject *self)
     uint32_t state = request_state((Request *)self);
     if (state == LOTS_HELD)
         return 1;
-    if (state == LOTS_RELEASED || state == LOTS_GONE)
+    if (state == LOTS_RELEASED || state == LOTS_GONE || state == LOTS_CHANGING)
         return 0;
     Py_XDECREF(PyObject_CallNoArgs(names.pending_truth));
     return -1;
@@ -247,51 +248,16 @@ static PyObject *request_is_held(PyObject *self, PyObject *Py_UNUSED(ignored))
     return PyBool_FromLong(request_state((Request *)self) == LOTS_HELD);
 }
 
-static int require_held(Request *r)
+static PyObject *request_require_held(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    if (request_state(r) == LOTS_HELD)
-        return 0;
-    PyErr_Format(PyExc_RuntimeError, "this guard of %R is not held: its value is not to be touched now", r->lock);
-    return -1;
-}
-
-static PyObject *request_get_value(PyObject *self, void *Py_UNUSED(closure))
-{
-    Lock *lock = ((Request *)self)->lock;
-    PyObject *value;
     if (require_held((Request *)self))
         return NULL;
-#ifdef Py_GIL_DISABLED
-    Py_BEGIN_CRITICAL_SECTION(lock);
-    value = Py_XNewRef(lock->value);
-    Py_END_CRITICAL_SECTION();
-#else
-    value = Py_XNewRef(lock->value);
-#endif
-    return value ? value : Py_NewRef(Py_None); /* cleared by the collector */
+    Py_RETURN_NONE;
 }
 
-static int request_set_value(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+static PyObject *request_get_of_task(PyObject *self, void *Py_UNUSED(closure))
 {
-    Lock *lock = ((Request *)self)->lock;
-    PyObject *old;
-    if (!value) {
-        PyErr_SetString(PyExc_AttributeError, "a lock's value cannot be deleted; assign None");
-        return -1;
-    }
-    if (require_held((Request *)self))
-        return -1;
-#ifdef Py_GIL_DISABLED
-    Py_BEGIN_CRITICAL_SECTION(lock);
-    old = lock->value;
-    lock->value = Py_NewRef(value);
-    Py_END_CRITICAL_SECTION();
-#else
-    old = lock->value;
-    lock->value = Py_NewRef(value);
-#endif
-    Py_XDECREF(old);
-    return 0;
+    return PyBool_FromLong(((Request *)self)->as_task);
 }
 
 static PyObject *request_get_lock(PyObject *self, void *Py_UNUSED(closure)) { return Py_NewRef(((Request *)self)->lock); }
@@ -305,10 +271,12 @@ static PyObject *request_get_site(PyObject *self, void *Py_UNUSED(closure))
 static PyObject *request_repr(PyObject *self)
 {
     Request *r = (Request *)self;
-    static const char *const words[] = {"pending", "waiting", "waiting", "waiting", "waiting", "held", "released", "not acquired"};
-    static const char *const modes[LOTS_MODES] = {"read", "read_recursive", "write", "lock"};
+    static const char *const words[] = {"pending", "waiting", "waiting", "waiting", "waiting", "held", "released", "not acquired",
+                                        "changing"};
+    static const char *const modes[LOTS_MODES] = {"read", "read_recursive", "write", "lock", "upgradable"};
     uint32_t state = request_state(r);
-    return PyUnicode_FromFormat("<aiolots %s %s %s of %R>", modes[r->mode], state == LOTS_HELD ? "guard" : "request",
+    return PyUnicode_FromFormat("<aiolots %s %s %s of %R>", modes[r->mode],
+                                state == LOTS_HELD || state == LOTS_CHANGING ? "guard" : "request",
                                 words[state], r->lock);
 }
 
@@ -342,6 +310,15 @@ static void request_finalize(PyObject *self)
 #else
     PyErr_Restore(type, kept, traceback);
 #endif
+}
+
+void request_not_begun(PyObject *self)
+{
+    request_becomes((Request *)self, LOTS_PENDING);
+    /* The collector may have come to the request before it came to the await: its finalizer, which had nothing to do then, is
+     * not run again. Nor may it go on as pending: held, it would be dropped in silence. */
+    if (PyObject_GC_IsFinalized(self))
+        request_finalize(self);
 }
 
 static int request_traverse(PyObject *self, visitproc visit, void *arg)
@@ -379,41 +356,47 @@ static PyMethodDef request_methods[] = {
     {"release", request_release, METH_NOARGS, NULL},
     {"release_fair", request_release_fair, METH_NOARGS, NULL},
     {"is_held", request_is_held, METH_NOARGS, NULL},
+    {"bump", request_bump, METH_NOARGS, NULL},
+    {"_holds", request_is_held, METH_NOARGS, NULL},
+    {"_require_held", request_require_held, METH_NOARGS, NULL},
+    {"_begin_change", request_begin_change, METH_NOARGS, NULL},
+    {"_end_change", request_end_change, METH_O, NULL},
     {0},
 };
 
-static PyGetSetDef read_getset[] = {
-    {"value", request_get_value, NULL, "The protected value.", NULL},
+static PyGetSetDef request_getset[] = {
     {"_lock", request_get_lock, NULL, NULL, NULL},
     {"_site", request_get_site, NULL, NULL, NULL},
+    {"_of_task", request_get_of_task, NULL, NULL, NULL},
     {0},
 };
 
-static PyGetSetDef exclusive_getset[] = {
-    {"value", request_get_value, request_set_value, "The protected value; assignable.", NULL},
-    {"_lock", request_get_lock, NULL, NULL, NULL},
-    {"_site", request_get_site, NULL, NULL, NULL},
-    {0},
+PyTypeObject RequestType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "aiolots._native.Request",
+    .tp_basicsize = sizeof(Request),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_dealloc = request_dealloc,
+    .tp_finalize = request_finalize,
+    .tp_traverse = request_traverse,
+    .tp_weaklistoffset = offsetof(Request, weakrefs),
+    .tp_repr = request_repr,
+    .tp_as_async = &request_async,
+    .tp_as_number = &request_number,
+    .tp_iter = request_iter,
+    .tp_iternext = request_next,
+    .tp_methods = request_methods,
+    .tp_getset = request_getset,
 };
 
-#define REQUEST_TYPE(Name, getset)                                                                                 \
+/* One type for each kind of guard: what they have in common is inherited, and they are laid out alike (changing.c). */
+#define REQUEST_TYPE(Name, getset, methods)                                                                         \
     PyTypeObject Name##Type = {                                                                                     \
         PyVarObject_HEAD_INIT(NULL, 0).tp_name = "aiolots._native." #Name,                                          \
-        .tp_basicsize = sizeof(Request),                                                                            \
-        .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,                    \
-        .tp_dealloc = request_dealloc,                                                                              \
-        .tp_finalize = request_finalize,                                                                            \
-        .tp_traverse = request_traverse,                                                                            \
-        .tp_weaklistoffset = offsetof(Request, weakrefs),                                                           \
-        .tp_repr = request_repr,                                                                                    \
-        .tp_as_async = &request_async,                                                                              \
-        .tp_as_number = &request_number,                                                                            \
-        .tp_iter = request_iter,                                                                                    \
-        .tp_iternext = request_next,                                                                                \
-        .tp_methods = request_methods,                                                                              \
-        .tp_getset = getset,                                                                                        \
+        .tp_base = &RequestType, .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,                \
+        .tp_methods = methods, .tp_getset = getset,                                                                 \
     }
 
-REQUEST_TYPE(ReadRequest, read_getset);
-REQUEST_TYPE(WriteRequest, exclusive_getset);
-REQUEST_TYPE(MutexRequest, exclusive_getset);
+REQUEST_TYPE(ReadRequest, shared_getset, NULL);
+REQUEST_TYPE(UpgradableRequest, shared_getset, upgradable_methods);
+REQUEST_TYPE(WriteRequest, exclusive_getset, writer_methods);
+REQUEST_TYPE(MutexRequest, exclusive_getset, NULL);

@@ -7,9 +7,8 @@
  *   Finished  from 3.12 on the interpreter awaits what is no coroutine by tp_iternext, not by am_send, so an await that
  *             gives a value ends in a StopIteration. A subclass may say what becomes of it when it is freed.
  *
- * The spares are under the GIL; without a GIL nothing is kept, for threads would fight over it. A bound exit is
- * known to the collector, for a suspended `with` keeps it and may be part of a cycle. A bound enter and a Finished are not:
- * the interpreter drops them before the next line runs. (Who keeps one by hand, in a cycle, keeps the cycle.) */
+ * The spares are under the GIL; without a GIL nothing is kept, for threads would fight over it. Out of the spares all are
+ * known to the collector: a suspended `with` keeps a bound exit, and anybody may keep the others, in a cycle. */
 #include "native.h"
 
 #if !defined(Py_GIL_DISABLED)
@@ -49,7 +48,7 @@ typedef struct {
     PyObject_HEAD
     PyObject *plain; /* the method descriptor that it stands in for: what the class shows */
     PyMethodDef *method;
-    int lasts; /* beyond the call */
+    PyTypeObject *type; /* whose method it is */
 } Binder; /* as long-lived as its type, which is static */
 
 typedef struct {
@@ -83,12 +82,21 @@ static PyObject *bound_call_some(PyObject *self, PyObject *const *arguments, siz
         b->self, arguments, PyVectorcall_NARGS(count));
 }
 
+/* As PyObject_TypeCheck, but inlined. Every class that has the fields of `type` has it among its first bases. */
+static int is_a(PyObject *object, PyTypeObject *type)
+{
+    for (PyTypeObject *base = Py_TYPE(object); base; base = base->tp_base)
+        if (base == type)
+            return 1;
+    return 0;
+}
+
 static PyObject *binder_get(PyObject *self, PyObject *object, PyObject *type)
 {
     Binder *binder = (Binder *)self;
     Bound *b;
-    if (!object)
-        return Py_TYPE(binder->plain)->tp_descr_get(binder->plain, NULL, type);
+    if (!object || !is_a(object, binder->type)) /* foreign classes may have been given it: an error, and no crash */
+        return Py_TYPE(binder->plain)->tp_descr_get(binder->plain, object, type);
     if (bounds_kept)
         b = (Bound *)PyObject_Init((PyObject *)spare_bounds[--bounds_kept], &BoundType);
     else if (!(b = PyObject_GC_New(Bound, &BoundType)))
@@ -96,8 +104,7 @@ static PyObject *binder_get(PyObject *self, PyObject *object, PyObject *type)
     b->binder = binder;
     b->call = binder->method->ml_flags == METH_NOARGS ? bound_call_none : bound_call_some;
     b->self = Py_NewRef(object);
-    if (binder->lasts)
-        PyObject_GC_Track(b);
+    PyObject_GC_Track(b);
     return (PyObject *)b;
 }
 
@@ -171,12 +178,21 @@ PyTypeObject BoundType = {
 
 static PyObject *binder_repr(PyObject *self) { return PyObject_Repr(((Binder *)self)->plain); }
 
+static PyObject *binder_getattro(PyObject *self, PyObject *name) { return PyObject_GetAttr(((Binder *)self)->plain, name); }
+
+static PyObject *binder_call(PyObject *self, PyObject *arguments, PyObject *keywords)
+{
+    return PyObject_Call(((Binder *)self)->plain, arguments, keywords);
+}
+
 PyTypeObject BinderType = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "aiolots._native.Binder",
     .tp_basicsize = sizeof(Binder),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .tp_descr_get = binder_get,
     .tp_repr = binder_repr,
+    .tp_getattro = binder_getattro,
+    .tp_call = binder_call,
 };
 
 /* Its four special methods bind by us from now on. Called once a type, before anybody knows it. */
@@ -196,7 +212,7 @@ int bind_special_methods(PyTypeObject *type)
                     return -1;
                 binder->plain = Py_NewRef(plain);
                 binder->method = m;
-                binder->lasts = strstr(m->ml_name, "exit") != NULL;
+                binder->type = type;
                 int failed = PyDict_SetItemString(type->tp_dict, m->ml_name, (PyObject *)binder);
                 Py_DECREF(binder);
                 if (failed)
@@ -218,7 +234,7 @@ void stop_iteration(PyObject *value)
     PyStopIterationObject *stop = spare_finished;
     if (stop) {
         spare_finished = NULL;
-        PyObject_Init((PyObject *)stop, &FinishedType);
+        PyObject_GC_Track(PyObject_Init((PyObject *)stop, &FinishedType));
     } else if (!(stop = (PyStopIterationObject *)FinishedType.tp_new(&FinishedType, names.nothing, NULL)))
         return;
     Py_XSETREF(stop->value, Py_NewRef(value)); /* no call, no tuple of arguments, no look for a context */
