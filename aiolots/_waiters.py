@@ -30,7 +30,7 @@ MODE_NAMES = {
     READ_RECURSIVE: "read_recursive",
     WRITE: "write",
     MUTEX: "lock",
-    UPGRADABLE: "upgradable",
+    UPGRADABLE: "upgradable_read",
     UPGRADE: "upgrade",
     PARK: "park",
 }
@@ -63,13 +63,16 @@ class Waiter:
     """One waiter in the lot.
 
     Attributes:
-        lock_name: name of the lock it waits for, if it has one and still exists.
-        mode: "read", "read_recursive", "write" or "lock".
+        lock_name: name of the lock it waits for, if it has one and still exists; of a condvar's waiter: that it will take.
+        mode: "read", "read_recursive", "write", "lock", "upgradable_read", "upgrade", or "park": no lock at all.
         is_task: a task waits, not a thread.
         owner: the thread's ident, or the id() of the task.
         draining: a writer that owns WRITER and waits for readers to leave.
         woken: a task whose wake is under way: it has not run since.
         skipped: a task that was passed over because its event loop cannot run.
+        key: the address of what it is queued at: of the key of a park, a condvar, a semaphore...; of a lock's word.
+        ticket: tells two waiters at one key apart, and who came first.
+        expects: it waits to be notified or unparked. False: for its turn with the lock, also after a condvar's notification.
     """
 
     lock_name: str | None
@@ -79,12 +82,16 @@ class Waiter:
     draining: bool
     woken: bool
     skipped: bool
+    key: int = 0
+    ticket: int = 0
+    expects: bool = False
 
 
 class _Info(NamedTuple):
     """A lots_waiter_info of the core."""
 
     word: int
+    key: int
     cookie: int
     owner: int
     ticket: int
@@ -93,6 +100,7 @@ class _Info(NamedTuple):
     draining: int
     is_task: int
     skipped: int
+    expects: int
 
     @property
     def is_timed(self) -> bool:
@@ -105,43 +113,66 @@ class _Info(NamedTuple):
         return 0 if self.is_task else self.cookie >> 1
 
 
-def _infos(word: Any) -> list[_Info]:
+_ANY: Any = object()
+
+
+def _infos(word: Any, key: int | None = None) -> list[_Info]:
     capacity = 64
     while True:
         out = ffi.new(INFOS, capacity)
         count = lib.lots_for_each(word, out, capacity)
         if count <= capacity:  # copied: what `out[i]` gives points into `out`
-            return [_Info(*[int(getattr(out[i], field)) for field in _Info._fields]) for i in range(count)]
+            found = range(count) if key is None else [i for i in range(count) if out[i].key == key]
+            infos = [_Info(*[int(getattr(out[i], field)) for field in _Info._fields]) for i in found]
+            infos.sort(key=lambda info: info.ticket)
+            return infos
         capacity = count * 2
 
 
-def waiters(lock: LockBase[Any] | None = None) -> list[Waiter]:
-    """Return who waits for a lock, first come first (or, without one, for any lock). Takes no lock of yours, never waits."""
-    infos = _infos(NULL if lock is None else _word_of(lock))
-    infos.sort(key=lambda info: info.ticket)
-    found: list[Waiter] = []
-    for info in infos:
-        known = contended.get(info.word)
-        found.append(
-            Waiter(
-                lock_name=None if known is None else known.name,
-                mode=MODE_NAMES[info.mode],
-                is_task=bool(info.is_task),
-                owner=info.owner,
-                draining=bool(info.draining),
-                woken=info.state != QUEUED,
-                skipped=bool(info.skipped),
-            )
-        )
-    return found
+def infos_at(address: int) -> list[_Info]:
+    """Return who waits at a key, given by its address, first come first."""
+    return _infos(NULL, address)
+
+
+def waiters(lock: LockBase[Any] | None = None, *, key: object = _ANY) -> list[Waiter]:
+    """Return who waits for a lock, first come first; or, without one, for anything.
+
+    With `key`: who waits at that very object, as given to park; a condvar, semaphore, event or barrier is its own key. Takes
+    no lock of yours, never waits.
+    """
+    if lock is not None and key is not _ANY:
+        raise TypeError("waiters of a lock, or at a key, not both")
+    if key is not _ANY:
+        return [waiter_of(info) for info in infos_at(id(key))]
+    return [waiter_of(info) for info in _infos(NULL if lock is None else _word_of(lock))]
+
+
+def waiter_of(info: _Info) -> Waiter:
+    """Return what users are told of a waiter."""
+    known = contended.get(info.word)
+    return Waiter(
+        lock_name=None if known is None else known.name,
+        mode=MODE_NAMES[info.mode],
+        is_task=bool(info.is_task),
+        owner=info.owner,
+        draining=bool(info.draining),
+        woken=info.state != QUEUED,
+        skipped=bool(info.skipped),
+        key=info.key,
+        ticket=info.ticket,
+        expects=bool(info.expects),
+    )
 
 
 def waiters_of_thread(token: int) -> list[tuple[LockBase[Any], int]]:
-    """Return the locks that a thread waits for without a timeout, each with the mode it asked for."""
+    """Return the locks that a thread waits for without a timeout, each with the mode it asked for.
+
+    Not what it will take once it was notified: the notification may come from anywhere.
+    """
     found: list[tuple[LockBase[Any], int]] = []
     for info in _infos(NULL):
         lock = contended.get(info.word)
-        if lock is not None and info.thread == token and not info.is_timed:
+        if lock is not None and info.thread == token and not info.is_timed and not info.expects:
             found.append((lock, info.mode))
     return found
 

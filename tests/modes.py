@@ -9,6 +9,7 @@ from aiolots import Mutex, RwLock
 
 READER = 16
 WRITER = 8
+UPGRADABLE = 4
 
 
 class DropIn:
@@ -40,8 +41,8 @@ class Mode(NamedTuple):
 
     @property
     def exclusive(self) -> bool:
-        """Whether one holder keeps all others out."""
-        return self.adds == WRITER
+        """Whether one holder keeps others of this mode out."""
+        return self.adds != READER
 
     def try_(self, lock: Any, suffix: str = "") -> Callable[..., Any]:
         """Return try_<mode><suffix> of the lock."""
@@ -53,15 +54,27 @@ READ = Mode("read", RwLock, RwLock.read, RwLock.try_write, READER)
 READ_RECURSIVE = Mode("read_recursive", RwLock, RwLock.read_recursive, RwLock.try_write, READER)
 WRITE = Mode("write", RwLock, RwLock.write, RwLock.try_write, WRITER)
 WRITE_AFTER_READER = WRITE._replace(hinder=RwLock.try_read)  # it waits in its second phase
+UPGRADABLE_READ = Mode("upgradable_read", RwLock, RwLock.upgradable_read, RwLock.try_write, READER | UPGRADABLE)
+UPGRADABLE_AFTER_ANOTHER = UPGRADABLE_READ._replace(hinder=RwLock.try_upgradable_read)
 LOCK = Mode("lock", Mutex, Mutex.lock, Mutex.try_lock, WRITER)
 DROP_IN = Mode("drop_in", Mutex, DropIn, Mutex.try_lock, WRITER)
 
-GUARDED = (READ, READ_RECURSIVE, WRITE, LOCK)  # those with a guard
+GUARDED = (READ, READ_RECURSIVE, UPGRADABLE_READ, WRITE, LOCK)  # those with a guard
 EXCLUSIVE = (WRITE, LOCK, DROP_IN)
 ALL = (*GUARDED, DROP_IN)
-WAITS = (READ, READ_RECURSIVE, WRITE, WRITE_AFTER_READER, LOCK, DROP_IN)  # every way to wait
+WAITS = (
+    READ,
+    READ_RECURSIVE,
+    UPGRADABLE_READ,
+    UPGRADABLE_AFTER_ANOTHER,
+    WRITE,
+    WRITE_AFTER_READER,
+    LOCK,
+    DROP_IN,
+)  # every way to wait
 
 
 def name_of(mode: Mode) -> str:
     """Name a row, for pytest."""
-    return "write_after_reader" if mode is WRITE_AFTER_READER else mode.name
+    special = {WRITE_AFTER_READER: "write_after_reader", UPGRADABLE_AFTER_ANOTHER: "upgradable_after_another"}
+    return special.get(mode, mode.name)

@@ -330,6 +330,10 @@ class ThreadAttempt(Attempt):
             pass
 
     def do(self, function: Callable[[], T]) -> T:
+        return outcome_of(self.later(function))
+
+    def later(self, function: Callable[[], T]) -> concurrent.futures.Future[T]:
+        """Call a function in that thread, which may block; do not wait for it."""
         future: concurrent.futures.Future[T] = concurrent.futures.Future()
 
         def run() -> None:
@@ -339,15 +343,18 @@ class ThreadAttempt(Attempt):
                 future.set_exception(error)
 
         self._todo.put(run)
-        return outcome_of(future)
+        return future
 
     def cancel(self, message: str = "enough") -> None:
+        self.interrupt(self._outcome)
+
+    def interrupt(self, outcome: concurrent.futures.Future[Any]) -> None:
         """Raise Interrupted in the thread. The signal is there to end its sleep: it may come too early, so again and again."""
         before = signal.signal(signal.SIGUSR1, lambda *_: None)
         try:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(Interrupted))
             end = time.monotonic() + WATCHDOG
-            while not self._outcome.done():
+            while not outcome.done():
                 if time.monotonic() > end:
                     raise Stuck("an interrupted thread waits on")
                 signal.pthread_kill(self._thread.ident, signal.SIGUSR1)

@@ -273,7 +273,7 @@ static PyObject *request_repr(PyObject *self)
     Request *r = (Request *)self;
     static const char *const words[] = {"pending", "waiting", "waiting", "waiting", "waiting", "held", "released", "not acquired",
                                         "changing"};
-    static const char *const modes[LOTS_MODES] = {"read", "read_recursive", "write", "lock", "upgradable"};
+    static const char *const modes[LOTS_MODES] = {"read", "read_recursive", "write", "lock", "upgradable_read"};
     uint32_t state = request_state(r);
     return PyUnicode_FromFormat("<aiolots %s %s %s of %R>", modes[r->mode],
                                 state == LOTS_HELD || state == LOTS_CHANGING ? "guard" : "request",
