@@ -11,6 +11,7 @@ PYTEST_ARGS =
 BENCH_ARGS =
 MUTANTS_ARGS =
 COVERAGE_ARGS = --missing
+PROOF_ARGS =
 SCOREBOARD_ARGS =
 
 FREETHREADED_SCRIPT = ../shared/tools/freethreaded-python
@@ -25,7 +26,7 @@ FLAVOUR = parker=$(AIOLOTS_PARKER) sanitize=$(AIOLOTS_SANITIZE) debug=$(AIOLOTS_
 INSTALL = -m pip install -q --disable-pip-version-check
 BUILDERS = "setuptools>=77" "cffi>=1.17.1"
 
-.PHONY: venv demo test pytest matrix freethreaded ctest lint types explore explore-bug mutants coverage stress scoreboard bench bench-smoke sdist clean FORCE
+.PHONY: venv demo test pytest matrix freethreaded ctest lint types explore explore-deep explore-bug proof mutants coverage stress scoreboard bench bench-smoke sdist clean FORCE
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -81,6 +82,13 @@ types: venv
 
 explore: venv
 	$(PY) -m tests.explorer
+
+explore-deep: venv
+	$(PY) -m tests.explorer --bound 3
+
+# Every layer of the evidence, one after the other, in under half an hour on two cores; ends with a table.
+proof: venv
+	$(PY) -m tests.proof $(PROOF_ARGS)
 
 # Succeeds only if the bug of 2025-05-28, compiled in, is found.
 explore-bug: venv

@@ -1,6 +1,7 @@
 """Compiles the explorer with the core's own C files and runs programs on it.
 
-    python -m tests.explorer                     every program of programs.txt
+    python -m tests.explorer                     every program of programs.txt, to the end, at two preemptions
+    python -m tests.explorer --bound 3           at three: cut after 40 s of processor time each, and counted as cut
     python -m tests.explorer --bug 465           the logic of 2025-05-28 put back: exit 0 only if both words are found
     python -m tests.explorer --corpus            every bug of corpus.py put back: exit 0 only if each is found
     python -m tests.explorer --mutant NAME       one of them, or one memory order that is too weak ('orders': all of those)
@@ -20,6 +21,7 @@ from pathlib import Path
 from tests.explorer.building import CORE, CSRC, HERE, OWN, build
 from tests.explorer.corpus import CORPUS, ORDERS, Bug
 from tests.explorer.mutants import Finding, StaleSubstitution, explore_all
+from tests.explorer.running import AT_ONCE, closing, run_all
 
 __all__ = ["BUGS", "CORE", "CSRC", "HERE", "OWN", "build", "main", "programs"]
 
@@ -62,6 +64,20 @@ def find_all(what: str, bugs: tuple[Bug, ...]) -> int:
     return 0 if all(found) else 1
 
 
+def explore(explorer: Path, options: list[str], listed: list[str], limits: argparse.Namespace) -> int:
+    """Explore the programs; 1 if there is a violation, 2 if the explorer itself fails."""
+    outcomes = []
+    try:
+        for outcome in run_all(explorer, options, listed, limits.jobs, limits.seconds, limits.within):
+            outcomes.append(outcome)
+            print(*outcome.lines, sep="\n", flush=True)
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(closing(outcomes))
+    return 1 if any(outcome.violations for outcome in outcomes) else 0
+
+
 def main() -> int:
     """Parse the options and run."""
     by_name = {bug.name: (bug,) for bug in CORPUS + ORDERS} | {"orders": ORDERS}
@@ -70,6 +86,10 @@ def main() -> int:
     parser.add_argument("--corpus", action="store_true", help="put every bug of the corpus in; succeed only if all are found")
     parser.add_argument("--mutant", choices=sorted(by_name), help="one bug of the corpus, or one memory order too weak")
     parser.add_argument("--small-batches", action="store_true", help="wake one thread a batch, so that batches are full")
+    parser.add_argument("--bound", type=int, default=2, help="preemptions (default 2)")
+    parser.add_argument("--seconds", type=float, help="of processor time, then a program is cut (default from bound 3 on: 40)")
+    parser.add_argument("--within", type=float, default=0.0, help="cut programs so that all end in about so many seconds")
+    parser.add_argument("--jobs", type=int, default=AT_ONCE, help="programs at once (default 2)")
     parser.add_argument("rest", nargs="*", help="options and programs for the explorer itself")
     options = parser.parse_args()
     if options.corpus:
@@ -79,10 +99,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         if options.bug:
             return find_bug(Path(folder), options.bug)
-        arguments = options.rest if any(not a.startswith("-") and not a.isdigit() for a in options.rest) else None
         explorer = build(Path(folder), *(["-DBATCH_THREADS=1"] if options.small_batches else []))
-        listed = programs("crowds.txt" if "--random" in options.rest else "programs.txt")
-        return subprocess.run([explorer, *(arguments or [*options.rest, *listed])], check=False).returncode
+        if any(not a.startswith("-") and not a.isdigit() for a in options.rest):
+            return subprocess.run([explorer, *options.rest], check=False).returncode
+        at_random = "--random" in options.rest
+        if options.seconds is None:
+            options.seconds = 40.0 if options.bound > 2 else 0.0
+        listed = programs("crowds.txt" if at_random else "programs.txt")
+        return explore(explorer, ["--bound", str(options.bound), *options.rest], listed, options)
 
 
 if __name__ == "__main__":

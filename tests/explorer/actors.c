@@ -1,5 +1,6 @@
 /* What the fibers of a program do. See programs.h. */
 #include "programs.h"
+#include "verbs.h"
 
 #include "revoke.h"
 
@@ -15,15 +16,16 @@ static void ghost_in(uint32_t mode)
         mc_fail("exclusion: mode %u got in beside %d readers and %d writers", mode, the.readers, the.writers);
     *(is_shared(mode) ? &the.readers : &the.writers) += 1;
     (is_shared(mode) ? mc_rd : mc_wr)(&the.datum);
+    mc_did((mc_verb)(V_READ + mode));
 }
 
-static void ghost_out(uint32_t mode)
+void ghost_out(uint32_t mode)
 {
     (is_shared(mode) ? mc_rd : mc_wr)(&the.datum);
     *(is_shared(mode) ? &the.readers : &the.writers) -= 1;
 }
 
-static void expect(int what, int wanted, const char *verb)
+void must_answer(int what, int wanted, const char *verb)
 {
     if (what != wanted)
         mc_fail("%s answered %d, not %d", verb, what, wanted);
@@ -38,11 +40,11 @@ static lots_op *new_op(uint32_t mode, lots_mailbox *mailbox, uint64_t cookie)
 }
 
 /* The op's memory is free now: nobody may touch it again. */
-static void end_op(lots_op *op)
+void end_op(lots_op *op)
 {
     memory_mute(1);
-    expect(lots_op_cancel(op, LOTS_BY_CANCEL, NULL), LOTS_MISUSE, "cancel of an op that ended");
-    expect(lots_op_release(op, 0, NULL), LOTS_MISUSE, "release of an op that ended");
+    must_answer(lots_op_cancel(op, LOTS_BY_CANCEL, NULL), LOTS_MISUSE, "cancel of an op that ended");
+    must_answer(lots_op_release(op, 0, NULL), LOTS_MISUSE, "release of an op that ended");
     memory_mute(0);
     mc_reuse(op, sizeof *op);
     memset(op, POISON, sizeof *op);
@@ -51,23 +53,27 @@ static void end_op(lots_op *op)
 
 /* --- threads ------------------------------------------------------------------------------------------------------- */
 
-static int drain(lots_mailbox *m, int rung);
+int release_guard(lots_op *op, int fair, lots_mailbox *own)
+{
+    int answer = lots_op_release(op, fair, own);
+    if (answer & LOTS_MAIL)
+        drain(own, 0);
+    if (fair)
+        mc_did(V_FAIR);
+    return answer & ~LOTS_MAIL;
+}
 
 static void release(lots_op *op, uint32_t mode, int fair, lots_mailbox *own)
 {
-    int answer;
     ghost_out(mode);
-    answer = lots_op_release(op, fair, own);
-    expect(answer & ~LOTS_MAIL, LOTS_READY, "release");
-    if (answer & LOTS_MAIL)
-        drain(own, 0);
+    must_answer(release_guard(op, fair, own), LOTS_READY, "release");
 }
 
 static int may_let_go(void *unused)
 {
     (void)unused;
     for (int i = 0; i < the.actor_count; i++)
-        if (!the.actors[i].steps[0].hold && !strchr("KA", the.actors[i].kind) && !the.actors[i].ended)
+        if (!the.actors[i].steps[0].hold && !strchr("KAG", the.actors[i].kind) && !the.actors[i].ended)
             return 0;
     return 1;
 }
@@ -77,6 +83,8 @@ static void hold_as_thread(const step *s, int depth, lots_mailbox *own)
     uint32_t mode = s->modes[depth];
     lots_op *op = new_op(mode, NULL, 0);
     int answer = s->try_first ? lots_op_try(op) : LOTS_PARKED;
+    if (s->timed)
+        mc_did((mc_verb)(V_TRY_READ_FOR + mode));
     if (answer == LOTS_PARKED)
         answer = lots_op_wait(op, s->timed ? 0 : s->cancelled || s->handler ? 1 : LOTS_NEVER);
     if (answer == LOTS_INTERRUPTED && s->handler) {
@@ -88,7 +96,8 @@ static void hold_as_thread(const step *s, int depth, lots_mailbox *own)
         answer = lots_op_cancel(op, LOTS_BY_CANCEL, own);
         if (answer & LOTS_MAIL)
             drain(own, 0);
-        expect(answer & ~LOTS_MAIL, LOTS_WITHDRAWN, "cancel");
+        must_answer(answer & ~LOTS_MAIL, LOTS_WITHDRAWN, "cancel");
+        mc_did(V_CANCEL);
     } else if (answer == LOTS_READY) {
         ghost_in(mode);
         mc_point("holds", op);
@@ -96,9 +105,13 @@ static void hold_as_thread(const step *s, int depth, lots_mailbox *own)
             mc_sleep_until(may_let_go, NULL, 0, "holding");
         if (depth + 1 < s->nested && !s->handler)
             hold_as_thread(s, depth + 1, own);
+        if (s->given || s->twice) {
+            give_away(op, s, own);
+            return;
+        }
         release(op, mode, s->fair, own);
     } else {
-        expect(answer, s->timed ? LOTS_TIMED_OUT : LOTS_READY, "wait");
+        must_answer(answer, s->timed ? LOTS_TIMED_OUT : LOTS_READY, "wait");
     }
     end_op(op);
 }
@@ -106,8 +119,14 @@ static void hold_as_thread(const step *s, int depth, lots_mailbox *own)
 void run_thread(void *argument)
 {
     actor *a = argument;
-    for (int i = 0; i < a->count; i++)
-        hold_as_thread(&a->steps[i], 0, NULL);
+    for (int i = 0; i < a->count; i++) {
+        if (a->steps[i].queue == 'P')
+            queue_park_as_thread(&a->steps[i]);
+        else if (a->steps[i].queue)
+            queue_wake(a->steps[i].queue, NULL);
+        else
+            hold_as_thread(&a->steps[i], 0, NULL);
+    }
     a->ended = 1;
 }
 
@@ -125,12 +144,20 @@ static int keeper_has_work(void *unused)
     return actors_ended() || lot_bucket_of((uintptr_t)&the.word)->woken;
 }
 
+void note_revocations(void)
+{
+    for (int i = 0; i < the.op_count; i++)
+        if (op_waiter(&the.ops[i])->revoked == 1) /* not POISON */
+            mc_did(V_REVOKE);
+}
+
 void run_keeper(void *argument)
 {
     (void)argument;
     while (!actors_ended()) {
         mc_sleep_until(keeper_has_work, NULL, 0, "the keeper");
         revoke_late(INT64_MAX, 1);
+        note_revocations();
     }
 }
 
@@ -158,10 +185,12 @@ static void schedule(task *t, int state)
     t->due = ++turns;
 }
 
-static int drain(lots_mailbox *m, int rung)
+int drain(lots_mailbox *m, int rung)
 {
     uint64_t cookies[MAX_STEPS];
     size_t n = lots_mailbox_drain(m, cookies, MAX_STEPS, rung);
+    if (n)
+        mc_did(V_DRAIN);
     for (size_t i = 0; i < n; i++)
         if (tasks[cookies[i]].state == AWAITING)
             schedule(&tasks[cookies[i]], SCHEDULED);
@@ -174,11 +203,24 @@ static void end_task(task *t)
     end_op(t->op);
 }
 
+static void note_handoff(const task *t)
+{
+    if (op_waiter(t->op)->state.value_ == LOTS_HANDOFF)
+        mc_did(V_HANDOFF);
+}
+
 /* Ends the wait of a task: by cancellation, or by its timer. */
 static void interrupt_task(task *t)
 {
     uint32_t why = t->step->timed ? LOTS_BY_TIMEOUT : LOTS_BY_CANCEL;
-    int answer = lots_op_cancel(t->op, why, t->loop->mailbox);
+    int answer;
+    if (t->step->queue) {
+        queue_leave(t->op, t->step->timed, t->loop->mailbox);
+        end_task(t);
+        return;
+    }
+    note_handoff(t);
+    answer = lots_op_cancel(t->op, why, t->loop->mailbox);
     if (answer & LOTS_MAIL)
         drain(t->loop->mailbox, 0);
     answer &= ~LOTS_MAIL;
@@ -187,25 +229,47 @@ static void interrupt_task(task *t)
         schedule(t, HOLDING);
         return;
     }
-    expect(answer, LOTS_WITHDRAWN, "cancel");
+    must_answer(answer, LOTS_WITHDRAWN, "cancel");
+    if (why == LOTS_BY_CANCEL)
+        mc_did(V_CANCEL);
     end_task(t);
 }
 
 static void run_task(task *t)
 {
     int answer;
+    if (t->step->queue) {
+        if (t->step->queue != 'P') {
+            t->state = ENDED;
+            if (queue_wake(t->step->queue, t->loop->mailbox))
+                drain(t->loop->mailbox, 0);
+            return;
+        }
+        t->state = AWAITING;
+        if (t->step->timed)
+            mc_did(V_PARK_FOR);
+        if (queue_poll(t->op) == LOTS_READY)
+            end_task(t);
+        return;
+    }
+    if (t->step->timed)
+        mc_did((mc_verb)(V_TRY_READ_FOR + t->step->modes[0]));
     if (t->step->sync) { /* a callback that blocks the running loop */
         t->state = ENDED;
         for (task *u = tasks; u < tasks + MC_FIBERS * MAX_STEPS; u++)
             if (u->loop == t->loop && u->state == HOLDING)
                 return; /* it could never end; the front raises DeadlockError */
         lots_mailbox_block(t->loop->mailbox);
+        mc_did(V_BLOCK);
         hold_as_thread(t->step, 0, t->loop->mailbox);
         lots_mailbox_unblock(t->loop->mailbox);
+    } else if (t->state == HOLDING && (t->step->given || t->step->twice)) {
+        t->state = ENDED;
+        give_away(t->op, t->step, t->loop->mailbox);
     } else if (t->state == HOLDING) {
         release(t->op, t->step->modes[0], t->step->fair, t->loop->mailbox);
         end_task(t);
-    } else if ((answer = t->step->try_first && lots_op_state(t->op) == LOTS_PENDING ? lots_op_try(t->op) : LOTS_PARKED) ==
+    } else if (note_handoff(t), (answer = t->step->try_first && lots_op_state(t->op) == LOTS_PENDING ? lots_op_try(t->op) : LOTS_PARKED) ==
                    LOTS_READY ||
                (answer = lots_op_poll(t->op)) == LOTS_READY) {
         ghost_in(t->step->modes[0]);
@@ -213,7 +277,7 @@ static void run_task(task *t)
         if (t->step->quick)
             run_task(t);
     } else {
-        expect(answer, LOTS_PARKED, "poll");
+        must_answer(answer, LOTS_PARKED, "poll");
         t->state = AWAITING;
     }
 }
@@ -256,7 +320,9 @@ void run_loop(void *argument)
     for (int i = 0; i < loop->count; i++) {
         task *t = &tasks[from + i];
         *t = (task){.step = &loop->steps[i], .loop = loop};
-        if (!t->step->sync)
+        if (t->step->queue == 'P')
+            t->op = queue_op(m, (uint64_t)(from + i));
+        else if (!t->step->sync && !t->step->queue)
             t->op = new_op(t->step->modes[0], m, (uint64_t)(from + i));
         schedule(t, SCHEDULED);
     }
@@ -295,6 +361,9 @@ void run_loop(void *argument)
     }
     if (loop->kind == 'D' && left)
         mc_sleep_until(are_others_ended, NULL, 0, "dead");
+    for (task *u = tasks + from; u < tasks + from + loop->count; u++)
+        if (u->state == AWAITING)
+            mc_did(V_CLOSE);
     lots_mailbox_close(m);
     loop->ended = 1;
     for (task *u = tasks + from; u < tasks + from + loop->count; u++) {
@@ -306,7 +375,7 @@ void run_loop(void *argument)
                 ghost_in(u->step->modes[0]);
                 release(u->op, u->step->modes[0], 0, NULL);
             } else {
-                expect(answer, LOTS_CLOSED, "poll of a task of a closed loop");
+                must_answer(answer, LOTS_CLOSED, "poll of a task of a closed loop");
             }
         }
         if (!u->step->sync)

@@ -45,6 +45,12 @@ static void wait_for_signal(int *held)
     mc_lock(held);
 }
 
+static int looked(int found)
+{
+    note_revocations();
+    return found;
+}
+
 #define pthread_mutex_t int
 #undef PTHREAD_MUTEX_INITIALIZER
 #define PTHREAD_MUTEX_INITIALIZER 0
@@ -62,7 +68,7 @@ static void wait_for_signal(int *held)
 #define sigfillset(set) (void)(set)
 #define nanosleep(...) sleep_until(never, 1, "a tick of the keeper")
 /* One look in vain is enough here for the last, exact one: nothing new happens in the 39 others. */
-#define revoke_late(before, exactly) (in_vain += IDLE_AFTER, (revoke_late)(before, exactly))
+#define revoke_late(before, exactly) (in_vain += IDLE_AFTER, looked((revoke_late)(before, exactly)))
 #define keeper_arm arm
 #include "keeper.c"
 #undef keeper_arm

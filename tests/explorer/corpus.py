@@ -27,7 +27,7 @@ def bug(name: str, lineage: str, file: str, old: str, new: str, program: str, ex
     return Bug(name, lineage, file, ((old, new),), program, expect, options)
 
 
-ADMIT_AGAIN = "        more = admit(b, w->word, 0, 0, batch);\n    } else if (state == LOTS_HANDOFF)"
+ADMIT_AGAIN = "            more = admit(b, w->word, 0, 0, 0, batch);\n        }\n    } else if (state == LOTS_HANDOFF)"
 TAKEN = "    bucket_lock_release(&m->lock);\n    return n;"
 
 CORPUS = (
@@ -53,7 +53,7 @@ CORPUS = (
         "wrong-previous-value",
         "parking_lot 249cb2a: who may enter is judged by the word before the departing writer's bits are gone",
         "admit.c",
-        "    s = word_without(seen, gives);",
+        "    s = word_exchanged(seen, gives, takes);",
         "    s = seen;",
         "tW | R | R",
     ),
@@ -70,7 +70,7 @@ CORPUS = (
         "bpo-27585, anyio #387: a woken task is cancelled and its wake is lost",
         "acquire.c",
         ADMIT_AGAIN,
-        ADMIT_AGAIN.replace("more = admit(b, w->word, 0, 0, batch)", "more = 0"),
+        ADMIT_AGAIN.replace("more = admit(b, w->word, 0, 0, 0, batch)", "more = 0"),
         "L cM M | M",
         "lost wakeup",
     ),
@@ -111,7 +111,7 @@ CORPUS = (
         "readers-behind-departed-writer",
         "corefx #3364: a writer gives up, and the readers who queued behind it are not woken",
         "acquire.c",
-        "            more = admit(b, w->word, WRITER | WRITER_PARKED, 0, batch);",
+        "            more = admit(b, w->word, WRITER | WRITER_PARKED, waiter_mode(w)->gives_up, 0, batch);",
         "            a64_fetch_and(word_atomic(w->word), ~(WRITER | WRITER_PARKED), RELAXED);",
         "hR | tW | R",
         "lost wakeup",
@@ -120,7 +120,7 @@ CORPUS = (
         "parked-left-set-by-cancel",
         "CPython gh-135641: the last waiter leaves and PARKED stays",
         "acquire.c",
-        "        else if (last)\n            a64_fetch_and",
+        "        else if (last && w->phase == PHASE_ENTER)\n            a64_fetch_and",
         "        else if (0 && last)\n            a64_fetch_and",
         "cM | M",
         "W2",
@@ -190,8 +190,8 @@ CORPUS = (
         "revoked-op-keeps-the-lock",
         "own: the lock that was handed to a dead loop's task is not taken back",
         "revoke.c",
-        "    more = token == LOTS_HANDOFF ? disown(b, w, batch) : admit(b, w->word, 0, 0, batch);",
-        "    more = admit(b, w->word, 0, 0, batch);",
+        "    more = token == LOTS_HANDOFF ? disown(b, w, batch) : admit(b, w->word, 0, 0, 0, batch);",
+        "    more = admit(b, w->word, 0, 0, 0, batch);",
         "D W | W | K",
     ),
     bug(
@@ -206,8 +206,8 @@ CORPUS = (
         "passed-over-and-forgotten",
         "own: a task that was passed over while its loop was blocked is not told that it runs again",
         "admit.c",
-        "        w->skipped = 1;\n        return 1;\n    }\n    return (waiter_mode",
-        "        return 1;\n    }\n    return (waiter_mode",
+        "        w->skipped = 1;\n        return 1;\n    }\n    /* Beside",
+        "        return 1;\n    }\n    /* Beside",
         "L W sW | W",
         "lost wakeup",
     ),
@@ -249,6 +249,41 @@ CORPUS = (
         "L cW sR | hR",
         "lost wakeup",
     ),
+    bug(
+        "released-twice",
+        "own: of two who release one guard at the same time, both succeed",
+        "acquire.c",
+        "    if (!a32_cas(&w->state, &held, LOTS_RELEASED, ACQ_REL))\n        return LOTS_MISUSE;\n",
+        "    if (a32_load(&w->state, ACQUIRE) != held)\n        return LOTS_MISUSE;\n"
+        "    a32_store(&w->state, LOTS_RELEASED, RELEASE);\n",
+        "dM | M | G",
+    ),
+    bug(
+        "sleeper-forgotten-by-the-bucket-lock",
+        "Drepper, 'Futexes are tricky': who was woken takes the lock as if nobody else slept on it",
+        "parker_futex.c",
+        "if (a32_cas(&l->state, &seen, 2, ACQUIRE))\n                return;",
+        "if (a32_cas(&l->state, &seen, 1, ACQUIRE))\n                return;",
+        "!lock3",
+        "lost wakeup",
+    ),
+    bug(
+        "permit-beside-a-sleeper",
+        "own: unpark_one calls back before it has chosen, and what the callback leaves is not what is there",
+        "unpark.c",
+        "    wake_list(b, first, callback(context, &result), batch);\n    lot_unlock(b);",
+        "    lot_unlock(b);\n    wake_list(b, first, callback(context, &result), batch);",
+        "P | P | U U",
+    ),
+    bug(
+        "moved-and-not-queued",
+        "own: requeue takes waiters off the one queue and forgets to put them on the other",
+        "unpark.c",
+        "        lot_enqueue(b, w, to);\n",
+        "",
+        "L P P | Q | V",
+        "lost wakeup",
+    ),
 )
 
 PUBLISH = "a32_store(&w->state, state, RELEASE);"
@@ -277,8 +312,8 @@ ORDERS = (
         "writer-release",
         "parking_lot ded782f",
         "fast_path.h",
-        "&seen, 0, RELEASE)",
-        "&seen, 0, RELAXED)",
+        "&seen, mode->gives_up, RELEASE)",
+        "&seen, mode->gives_up, RELAXED)",
         "M | M",
         "data race",
     ),
@@ -352,6 +387,33 @@ ORDERS = (
         "(uint32_t)-1, ACQ_REL)",
         "(uint32_t)-1, RELAXED)",
         "L W | W",
+        "data race",
+    ),
+    bug(
+        "bucket-lock-release",
+        "parking_lot's WordLock: released relaxed; found by ThreadSanitizer by hand",
+        "bucket_lock.h",
+        "if (!a32_cas(&l->state, &seen, 0, RELEASE))",
+        "if (!a32_cas(&l->state, &seen, 0, RELAXED))",
+        "!lock2",
+        "data race",
+    ),
+    bug(
+        "bucket-lock-acquire",
+        "own: who slept on a bucket lock does not see what its holder did",
+        "parker_futex.c",
+        "if (a32_cas(&l->state, &seen, 2, ACQUIRE))",
+        "if (a32_cas(&l->state, &seen, 2, RELAXED))",
+        "!lock2",
+        "data race",
+    ),
+    bug(
+        "bucket-lock-wake-release",
+        "own: released relaxed where somebody sleeps on it",
+        "parker_futex.c",
+        "    a32_store(&l->state, 0, RELEASE);\n    futex",
+        "    a32_store(&l->state, 0, RELAXED);\n    futex",
+        "!lock2",
         "data race",
     ),
 )

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define STACK (64 * 1024)
 #define MAX_STEPS 20000
@@ -127,6 +128,14 @@ static int choose(int n, int fresh, const char *what)
 int mc_choose(int n, const char *what) { return n < 2 ? 0 : choose(n, now->random ? drawn(n) : 0, what); }
 
 static int is_ready(const fiber *f) { return !f->done && (!f->ready || f->ready(f->ready_argument)); }
+
+int mc_all_sleep_but(int who)
+{
+    for (int i = 0; i < fiber_count; i++)
+        if (i != who && is_ready(&fibers[i]))
+            return 0;
+    return 1;
+}
 
 static void switch_to(int next)
 {
@@ -309,7 +318,7 @@ static int advance(void)
     return 1;
 }
 
-static void report(mc_result *r)
+void mc_report(mc_result *r)
 {
     int n = choice_at < (int)sizeof r->replay - 1 ? choice_at : (int)sizeof r->replay - 1;
     memcpy(r->violation, violation, sizeof r->violation);
@@ -318,6 +327,13 @@ static void report(mc_result *r)
     for (int i = 0; i < n; i++)
         r->replay[i] = (char)('0' + chosen[i]);
     r->replay[n] = 0;
+}
+
+double mc_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
 mc_result mc_explore(void (*setup)(void), void (*check)(void), const mc_limits *limits)
@@ -334,13 +350,15 @@ mc_result mc_explore(void (*setup)(void), void (*check)(void), const mc_limits *
         r.executions++;
         longest = steps_now > longest ? steps_now : longest;
         if (violation[0]) {
-            report(&r);
+            mc_report(&r);
             break;
         }
         if (!limits->random && !advance()) {
             r.exhausted = 1;
             break;
         }
+        if (limits->seconds > 0 && r.executions % 1024 == 0 && mc_seconds() > limits->seconds)
+            break;
     } while (!limits->executions || r.executions < limits->executions);
     r.steps = steps;
     return r;
@@ -358,7 +376,7 @@ mc_result mc_replay(void (*setup)(void), void (*check)(void), const mc_limits *l
     execute(setup, check, limits);
     mc_tracing = 0;
     if (violation[0])
-        report(&r);
+        mc_report(&r);
     return r;
 }
 

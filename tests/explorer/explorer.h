@@ -43,6 +43,7 @@ typedef struct mc_limits {
     int fair;         /* times that the fairness timer is due */
     int stale;        /* loads that are given an older value than the last */
     uint64_t executions; /* give up after this many; 0: never */
+    double seconds;      /* ... or after so much processor time; 0: never */
     int random;       /* choose at random, not in order; `preemptions` should be MC_UNBOUNDED then */
     int pct;          /* random priorities with so many change points (Burckhardt et al. 2010), not uniform; 0: uniform */
     uint64_t seed;
@@ -62,10 +63,12 @@ mc_result mc_explore(void (*setup)(void), void (*check)(void), const mc_limits *
 /* Run one execution again, printing every step. */
 mc_result mc_replay(void (*setup)(void), void (*check)(void), const mc_limits *limits, const char *choices);
 
+void mc_report(mc_result *r); /* the violation and the choices so far, for who crashes */
 void mc_spawn(const char *name, void (*run)(void *argument), void *argument);
 void mc_point(const char *what, const void *where); /* somebody else may run here */
 void mc_end(void) __attribute__((noreturn));          /* of the fiber that runs */
 int mc_choose(int n, const char *what);             /* 0 ... n - 1, all of them explored */
+int mc_all_sleep_but(int who);                      /* every other fiber than the who-th has ended or sleeps */
 /* Sleep until `ready` holds. `timed`: may also be scheduled before, as if its time had come. */
 void mc_sleep_until(int (*ready)(void *argument), void *argument, int timed, const char *what);
 void mc_fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
@@ -75,5 +78,6 @@ extern int mc_current, mc_tracing;
 static inline int mc_self(void) { return mc_current; } /* the fiber that runs */
 int mc_stale_budget(void); /* of this execution */
 extern void (*mc_every_step)(void); /* the oracles that hold between any two steps */
+double mc_seconds(void);   /* of processor time, so far */
 
 #endif

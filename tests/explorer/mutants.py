@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.explorer.building import CSRC, compile_objects, link
 from tests.explorer.corpus import Bug
 
-INCLUDED = {"parker_futex.c": "parker", "keeper.c": "armed"}  # what the explorer wraps in a file of its own
+# What the explorer wraps in files of its own.
+INCLUDED = {"parker_futex.c": {"parker", "locks"}, "keeper.c": {"armed"}}
 SECONDS = 1.0  # processor time in which a bug must be found
 
 
@@ -54,12 +56,26 @@ def explore(bug: Bug, shared: dict[str, Path]) -> Finding:
         shutil.copytree(CSRC, csrc, ignore=shutil.ignore_patterns("python"))
         mutate(bug, csrc)
         # A changed header may reach any file.
-        only = {INCLUDED.get(bug.file, Path(bug.file).stem)} if bug.file.endswith(".c") else None
+        only = INCLUDED.get(bug.file, {Path(bug.file).stem}) if bug.file.endswith(".c") else None
         objects = shared | compile_objects(folder, csrc, only, "-w")
         explorer = link(folder / "explorer", objects)
         command = [str(explorer), "--bound", "2", *bug.options, "--expect", bug.expect, bug.program]
         answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-        return finding(bug, answer)
+        found = finding(bug, answer)
+        return replace(found, found=found.found and replays(explorer, found))
+
+
+def replays(explorer: Path, found: Finding) -> bool:
+    """Run the schedule that was found once more: whether it ends in the same violation."""
+    command = [str(explorer), *shlex.split(found.replay)]
+    again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return ended_in(again.stdout) == ended_in(found.report)
+
+
+def ended_in(output: str) -> str:
+    """Return the violation, without the addresses, which differ from run to run."""
+    *_, last = [line for line in output.splitlines() if not line.startswith("programs ")] or [""]
+    return re.sub(r"0x[0-9a-f]{6,}", "", last.partition(" s  ")[2] or last)
 
 
 def finding(bug: Bug, answer: subprocess.CompletedProcess[str]) -> Finding:

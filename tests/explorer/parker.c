@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "atomics.h"
+#include "verbs.h"
 
 void mc_publishes(const void *waiter);
 void mc_futex_wake(const uint32_t *address);
@@ -42,5 +43,7 @@ void bucket_lock_wake(bucket_lock *l);
 parker_handle parker_publish(lots_waiter *w, uint32_t state)
 {
     mc_publishes(w);
+    if (state == LOTS_HANDOFF)
+        mc_did(V_HANDOFF);
     return publish(w, state);
 }

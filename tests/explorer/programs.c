@@ -7,17 +7,22 @@
  *            | 'D' step+      an event loop that stops at some step and never runs again; closed when the others ended
  *            | 'K'            the keeper, at any time: every wake that was not taken up is late
  *            | 'A'            the keeper as it is: made and armed by wakes, ticking at any time (armed.c)
+ *            | 'G'            who is given guards ('g', 'd') and releases them
  *   step    := prefix* mode ('+' mode)*      '+': while holding, take the same lock once more
+ *            | queue          on the two bare queues of queues.c
  *   mode    := 'R' read | 'r' read_recursive | 'W' write | 'M' mutex
+ *   queue   := 'P' park (with 't' or 'c') | 'U' unpark one | 'N' all | 'O' every other one | 'Q' wake one, move the rest
+ *            | 'V' unpark one of those that were moved
  *   prefix  := 't' may time out at any step | 'c' may be interrupted (thread) or cancelled (task) at any step
  *            | 's' (in a loop) the loop's own thread acquires, blocking the running loop | 'f' released fairly
- *            | 'y' tries first, then waits
- *              'h' (a thread) holds until all fibers without an 'h' have ended | 'q' (a task) releases without a turn between
- *              'i' (a thread) a signal may come while it waits; its handler takes the lock in the mode after the '+'
+ *            | 'y' tries first, then waits | 'g' its guard is released by 'G' | 'd' by both at once: one of them must fail
+ *            | 'h' (a thread) holds until all fibers without an 'h' have ended | 'q' (a task) releases without a turn between
+ *            | 'i' (a thread) a signal may come while it waits; its handler takes the lock in the mode after the '+'
  *
  * A task that has the lock lets its loop go round once before it releases. Every acquisition, however it ends, is checked
  * against the ghosts: writers alone, readers with readers, answers that agree with the state. */
 #include "programs.h"
+#include "verbs.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -34,16 +39,24 @@ static void mistake(const char *text, const char *at)
     exit(2);
 }
 
+static const char *family;
+
+const char *program_family(const char *text)
+{
+    return *text == '!' ? "litmus" : strpbrk(text, "PUNOQV") ? "queue" : strchr(text, 'M') ? "mutex" : "rwlock";
+}
+
 void program_load(const char *text)
 {
     const char *p = text;
     the.actor_count = 0;
+    family = program_family(text);
     do {
         actor *a = &the.actors[the.actor_count++];
         *a = (actor){.kind = 'T'};
         while (*p == ' ' || *p == '|')
             p++;
-        if (strchr("LXDKA", *p))
+        if (strchr("LXDKAG", *p))
             a->kind = *p++;
         for (; *p && *p != '|'; p++) {
             step *s = &a->steps[a->count];
@@ -59,7 +72,16 @@ void program_load(const char *text)
                   : *p == 'q' ? &s->quick
                   : *p == 'i' ? &s->handler
                   : *p == 'y' ? &s->try_first
+                  : *p == 'g' ? &s->given
+                  : *p == 'd' ? &s->twice
                               : &s->fair) = 1;
+            if (*p && strchr("PUNOQV", *p)) {
+                if (strchr("XD", a->kind)) /* what a loop leaves behind is withdrawn by way of its lock */
+                    mistake(text, p);
+                s->queue = *p;
+                a->count++;
+                continue;
+            }
             for (;; p++) {
                 const char *mode = strchr("RrWM", *p);
                 if (!*p || !mode || s->nested == MAX_NESTED)
@@ -90,7 +112,7 @@ static void check_word(void)
 }
 
 /* A queue is in the order of arrival, and its links agree. */
-static void check_queue(const lots_waiter *head)
+void check_queue(const lots_waiter *head)
 {
     const lots_waiter *w = head;
     for (; w && w->next; w = w->next)
@@ -100,7 +122,7 @@ static void check_queue(const lots_waiter *head)
         mc_fail("the head of a queue does not know its tail");
 }
 
-void mc_bucket_is_consistent(lots_bucket *b)
+static void lock_is_consistent(lots_bucket *b)
 {
     int enter = lot_queue(b, lot_key(&the.word, PHASE_ENTER)) != NULL;
     int drain_ = lot_queue(b, lot_key(&the.word, PHASE_DRAIN)) != NULL;
@@ -110,6 +132,13 @@ void mc_bucket_is_consistent(lots_bucket *b)
     if (enter != ((the.word.bits & PARKED) != 0) || drain_ != ((the.word.bits & WRITER_PARKED) != 0))
         mc_fail("W2: word %#llx, queue to enter %s, queue to drain %s", (unsigned long long)the.word.bits,
                 enter ? "not empty" : "empty", drain_ ? "not empty" : "empty");
+}
+
+void mc_bucket_is_consistent(lots_bucket *b)
+{
+    queues_are_consistent(b);
+    if (b == lot_bucket_of((uintptr_t)&the.word))
+        lock_is_consistent(b);
 }
 
 static int has(char kind)
@@ -126,7 +155,10 @@ void program_setup(void)
     mc_reset_seam(&the.word, NULL, mc_stale_budget());
     the.word.bits = 0;
     the.readers = the.writers = the.ops_open = the.op_count = 0;
+    verbs_reset();
     actors_reset();
+    gifts_reset();
+    queues_reset();
     keeper_reset(has('A'));
     for (int i = 0; i < the.actor_count; i++) {
         actor *a = &the.actors[i];
@@ -138,12 +170,25 @@ void program_setup(void)
             a->mailbox = calloc(1, sizeof *a->mailbox);
             *a->mailbox = (lots_mailbox){.references = {1}};
         }
-        mc_spawn(names[i], is_loop ? run_loop : a->kind == 'K' ? run_keeper : a->kind == 'A' ? run_armed_keeper : run_thread, a);
+        mc_spawn(names[i], is_loop ? run_loop : a->kind == 'K' ? run_keeper : a->kind == 'A' ? run_armed_keeper : a->kind == 'G' ? run_receiver : run_thread, a);
     }
+    if (!strcmp(family, "queue"))
+        mc_spawn("janitor", run_janitor, NULL);
+}
+
+/* Nothing of this execution may reach the next one, which would fail in its place. */
+static int bucket_is_empty(lots_bucket *b, void *unused, lots_batch *batch)
+{
+    (void)unused, (void)batch;
+    if (b->keys || b->woken || b->woken_last || b->woken_count.value_)
+        mc_fail("a bucket is not empty: keys %d, woken %d, the last of them %d, their count %u", b->keys != NULL,
+                b->woken != NULL, b->woken_last != NULL, b->woken_count.value_);
+    return 0;
 }
 
 void program_check(void)
 {
+    lots_batch nobody = {0};
     if (the.word.bits)
         mc_fail("W4: everybody has left and the word is %#llx", (unsigned long long)the.word.bits);
     for (uint32_t mode = 0; mode < LOTS_MODES; mode++)
@@ -151,6 +196,9 @@ void program_check(void)
             mc_fail("W6: a release that nobody was owed changed the word to %#llx", (unsigned long long)the.word.bits);
     if (lots_for_each(NULL, NULL, 0))
         mc_fail("a waiter is left in the lot");
+    lot_each_bucket(bucket_is_empty, NULL, &nobody, 0);
+    queues_check();
+    verbs_pair();
     if (the.ops_open)
         mc_fail("%d ops did not end", the.ops_open);
     const unsigned char *p = (unsigned char *)the.ops;

@@ -1,6 +1,7 @@
 /* The seam: what csrc/ stands on, when the explorer runs it. Each atomic is one step, before which anybody may run; what it
  * reads and publishes is memory.c's. */
 #include "memory.h"
+#include "verbs.h"
 
 #include "mailbox.h"
 #include "parking_lot.h"
@@ -129,12 +130,17 @@ int mc_fair(lots_bucket *b)
 
 void mc_publishes(const void *waiter) { mc_point("publish", waiter); }
 
+/* Wakes one sleeper, and which one is a choice. */
 void mc_futex_wake(const uint32_t *address)
 {
+    struct sleeper *asleep[MC_FIBERS];
+    int n = 0;
     mc_point("futex wake", address);
     for (int i = 0; i < MC_FIBERS; i++)
-        if (sleepers[i].address == address)
-            sleepers[i].woken = 1;
+        if (sleepers[i].address == address && !sleepers[i].woken)
+            asleep[n++] = &sleepers[i];
+    if (n)
+        asleep[mc_choose(n, "who is woken")]->woken = 1;
 }
 
 static int is_woken(void *sleeper) { return ((struct sleeper *)sleeper)->woken; }
@@ -166,6 +172,7 @@ int bell_open(bell *b)
 void bell_ring(bell *b)
 {
     mc_point("ring", b);
+    mc_did(V_PUSH);
     memory_release(b);
     b->rings++;
 }
