@@ -12,12 +12,14 @@ BENCH_ARGS =
 MUTANTS_ARGS =
 COVERAGE_ARGS = --missing
 PROOF_ARGS =
+SANITIZERS_ARGS =
 SCOREBOARD_ARGS =
 
 FREETHREADED_SCRIPT = ../shared/tools/freethreaded-python
 FREETHREADED = $(HOME)/.cache/aiolots/freethreaded-3.13
 FREETHREADED_TESTS = $(wildcard tests/test_contract_*.py tests/test_scenarios_*.py tests/test_regressions_*.py) \
-  tests/test_capi.py tests/test_lock_word.py tests/test_stress.py
+  tests/test_capi.py tests/test_lock_word.py tests/test_stress.py tests/test_fuzz_locks.py tests/test_fuzz_found.py \
+  $(wildcard tests/test_native_spares*.py) tests/test_lowlevel_park.py
 
 # What the extension is made of. pip is run again when any of it, or the flavour, has changed.
 CSRC = $(wildcard csrc/*.[ch] csrc/python/*.[ch])
@@ -26,7 +28,7 @@ FLAVOUR = parker=$(AIOLOTS_PARKER) sanitize=$(AIOLOTS_SANITIZE) debug=$(AIOLOTS_
 INSTALL = -m pip install -q --disable-pip-version-check
 BUILDERS = "setuptools>=77" "cffi>=1.17.1"
 
-.PHONY: venv demo test pytest matrix freethreaded ctest lint types explore explore-deep explore-bug proof mutants coverage stress scoreboard bench bench-smoke sdist clean FORCE
+.PHONY: venv demo test pytest matrix freethreaded ctest lint types explore explore-deep explore-bug proof mutants coverage sanitizers stress scoreboard bench bench-smoke sdist clean FORCE
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -102,6 +104,11 @@ mutants: venv
 coverage: venv
 	$(PY) -m tools.coverage $(COVERAGE_ARGS)
 
+# ASan with UBSan, TSan, LeakSanitizer, leak counting: the C tests, the suite and the stress under each. An hour; `--smoke`:
+# a quarter of one.
+sanitizers: venv
+	$(PY) -m tests.sanitizers $(SANITIZERS_ARGS)
+
 stress: venv
 	$(PY) -m tests.stress --seconds $(SECONDS_)
 
@@ -149,7 +156,7 @@ clean:
 # Only what is built for it: cffi comes with the interpreter, and what needs aiohttp is left out.
 .venvs/freethreaded/.built: $(INPUTS)
 	$(FREETHREADED)/bin/python3.13t -m venv --clear --system-site-packages .venvs/freethreaded
-	.venvs/freethreaded/bin/python $(INSTALL) --upgrade "setuptools>=77" "pytest>=8.3" "pytest-asyncio>=0.25" "pytest-timeout>=2.3" uvloop
+	.venvs/freethreaded/bin/python $(INSTALL) --upgrade "setuptools>=77" "pytest>=8.3" "pytest-asyncio>=0.25" "pytest-timeout>=2.3" "hypothesis>=6.100,<6.150" uvloop
 	.venvs/freethreaded/bin/python $(INSTALL) --no-build-isolation -e .
 	@touch $@
 

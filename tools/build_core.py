@@ -5,7 +5,7 @@ verbatim, so C and Python cannot disagree about them; the glue is generated into
 
 The environment chooses the flavour:
     AIOLOTS_PARKER=pthread                      the portable parker, where Linux would get the futex
-    AIOLOTS_SANITIZE=address|thread|undefined   a sanitizer, to be preloaded into Python (`LD_PRELOAD`)
+    AIOLOTS_SANITIZE=address|thread|undefined   a sanitizer, to be preloaded into Python; address brings undefined along
     AIOLOTS_DEBUG=1                             assertions of the core, -O1 -g
     AIOLOTS_WERROR=1                            warnings are errors, as CI wants it
 """
@@ -30,7 +30,7 @@ CSRC = Path("csrc")  # relative, as setuptools wants its sources; the build runs
 CDEFS = (CSRC / "api.h", CSRC / "python" / "cffi_extra.h")
 PUBLIC_HEADERS = ("api.h", "capi.h")
 PREAMBLE = "python/cffi_preamble.h"
-SANITIZERS = ("address", "thread", "undefined")
+SANITIZERS = {"address": "address,undefined", "thread": "thread", "undefined": "undefined"}
 
 # cffi's wrappers have arguments that they do not use; the core's own files stay under -Wextra.
 GLUE = f"""
@@ -89,8 +89,8 @@ def flags() -> tuple[list[str], list[str]]:
     if sanitizer := os.environ.get("AIOLOTS_SANITIZE"):
         if sanitizer not in SANITIZERS:
             raise SystemExit(f"AIOLOTS_SANITIZE={sanitizer}: known are {', '.join(SANITIZERS)}")
-        compile_args += [f"-fsanitize={sanitizer}", "-fno-omit-frame-pointer", "-g"]
-        link_args += [f"-fsanitize={sanitizer}"]
+        compile_args += [f"-fsanitize={SANITIZERS[sanitizer]}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g"]
+        link_args += [f"-fsanitize={SANITIZERS[sanitizer]}"]
     if sys.platform != "win32":
         compile_args += ["-pthread"]
         link_args += ["-pthread"]

@@ -63,6 +63,8 @@ class Worker:
     operations: int = 0
     timeouts: int = 0
     cancellations: int = 0
+    forks: int = 0
+    loop_deaths: int = 0
     writes: dict[str, int] = field(default_factory=dict)
     longest: float = 0.0
     since: float = field(default_factory=time.monotonic)

@@ -1,9 +1,8 @@
-"""What tasks do in a round: on two loops that live as long as the round, and on many that do not."""
+"""What tasks do in a round, on two loops that live as long as the round."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import threading
 import time
@@ -136,9 +135,7 @@ def steps_on_one_loop(lock: Lock, mutex: Mutex[Ghost], seed: int) -> dict[str, S
         "mutex": any_of[3],
         "blocker": lambda worker: blocks_its_loop(worker, lock, seconds()),
         "hog": lambda worker: hogs_its_loop(worker, choices.uniform(0.5e-3, 4e-3)),
-        **{
-            f"cancelled {i}": lambda worker: cancelled(worker, choices.choice(any_of), choices.randrange(6)) for i in range(4)
-        },
+        **{f"cancelled {i}": lambda worker: cancelled(worker, choices.choice(any_of), choices.randrange(6)) for i in range(4)},
     }
 
 
@@ -166,32 +163,3 @@ def start_loop(crew: Crew, name: str, new_loop: NewLoop, steps: dict[str, Step])
     thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
     return thread
-
-
-def mortal_loops(lock: Lock, mutex: Mutex[Ghost], new_loop: NewLoop, seed: int) -> Callable[[Worker], None]:
-    """Make a thread's step: a loop is made, its tasks begin to wait or hold, and it is closed over their heads."""
-    choices = random.Random(seed)
-
-    def step(worker: Worker) -> None:
-        worker.begins("a loop that is closed with its tasks unfinished")
-        loop = new_loop()
-        loop.set_exception_handler(lambda *_: None)
-        inners = [Worker(f"{worker.name} {i}", writes=worker.writes) for i in range(4)]
-        coroutines = [
-            read(inners[0], lock),
-            write(inners[1], lock),
-            write_for(inners[2], lock, LONGEST),
-            lock_mutex(inners[3], mutex),
-        ]
-        tasks = [loop.create_task(coroutine) for coroutine in coroutines]
-        for _ in range(choices.randrange(1, 8)):
-            loop.run_until_complete(asyncio.sleep(0))
-        loop.close()
-        for task, coroutine in zip(tasks, coroutines, strict=True):
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
-            # What was held is given back by the frame's own `finally`, as if the task were collected here.
-            with contextlib.suppress(RuntimeError):
-                coroutine.close()
-        worker.done()
-
-    return step
