@@ -7,5 +7,6 @@
     work_*.py      the workloads: each yields pairs
     weigh.py       bytes per lock and per parked task, each weighed in a process of its own
     core/          the C core alone against pthread and Rust's parking_lot; core_alone.py builds and reads it
+    handoff.py     policies of handing over, each compiled into a core of its own; handoff_worker.py runs one from Python
     report.py      Markdown, JSON, and the plot
 """

@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import core_alone, work_loop, work_shared, work_uncontended
+from bench import core_alone, handoff, work_loop, work_shared, work_uncontended
 from bench.bars import verdicts
 from bench.machine import machine_line
 from bench.peers import Peers
@@ -30,13 +30,15 @@ WORKLOADS: dict[str, tuple[Workload, bool]] = {
     "busy-crowd": (work_loop.crowd_beside_busy_thread, True),
 }
 NAMES = (*WORKLOADS, "memory", "core")
+ASKED_FOR = ("handoff",)  # compares policies of our own, takes minutes: only with --only
 
 
 def parse(arguments: list[str] | None) -> Namespace:
     """Read the command line."""
+    every = NAMES + ASKED_FOR
     parser = ArgumentParser(prog="python -m bench", description="Times aiolots against its peers, in paired rounds.")
     parser.add_argument("--smoke", action="store_true", help="tiny rounds: only checks that everything works")
-    parser.add_argument("--only", action="append", metavar="NAME", choices=NAMES, help=f"one of: {', '.join(NAMES)}")
+    parser.add_argument("--only", action="append", metavar="NAME", choices=every, help=f"one of: {', '.join(every)}")
     parser.add_argument("--rounds", type=int, help="paired rounds for each comparison (31)")
     parser.add_argument("--loop", choices=("asyncio", "uvloop", "both"), default="both", help="which event loops (both)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="write bench.md, bench.json and bench.png there")
@@ -93,6 +95,11 @@ def measured(options: Namespace, peers: Peers, report: Report, names: tuple[str,
         found, why_not = core_alone.rows(report.rounds, smoke=options.smoke)
         report.rows.extend(found)
         report.skipped.extend(why_not)
+    if "handoff" in names:
+        say("handoff")
+        for outcome in handoff.outcomes(report.rounds, smoke=options.smoke):
+            report.handoff.append(outcome)
+            say(f"  {outcome.ratio:7.3f} [{outcome.low:.3f}, {outcome.high:.3f}]  {outcome.workload}: {outcome.policy}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -101,7 +108,9 @@ def main(arguments: list[str] | None = None) -> int:
     peers = Peers.found()
     rounds = options.rounds or (2 if options.smoke else 31)
     report = Report(machine_line(peers), rounds)
-    report.skipped.extend(f"{name} is not installed" for name in peers.missing)
+    report.skipped.extend(peers.skipped)
+    for why in peers.skipped:
+        say(f"skipped: {why}")
     measured(options, peers, report, tuple(options.only or NAMES))
     print(report.as_json() if options.json else report.as_markdown())
     if options.output:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 import sysconfig
 from pathlib import Path
 
 import aiolots
 from aiolots._front import NATIVE
-from bench.peers import Peers
+from bench.peers import Peers, gil_is_on
 
 
 def processor() -> str:
@@ -26,7 +25,7 @@ def processor() -> str:
 
 def gil() -> str:
     """Whether the GIL is on."""
-    if sys._is_gil_enabled() if hasattr(sys, "_is_gil_enabled") else True:
+    if gil_is_on():
         return "GIL on again" if sysconfig.get_config_var("Py_GIL_DISABLED") else "GIL on"
     return "GIL off"
 

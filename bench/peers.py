@@ -10,12 +10,28 @@ from __future__ import annotations
 import asyncio
 import importlib
 import importlib.metadata
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-NAMES = ("aiologic", "aiorwlock", "anyio", "fasteners", "readerwriterlock", "uvloop", "ft_utils", "cereggii")
+# What is imported of each: all that is used, so that it is known at the start what is here. uvloop is a loop, no lock.
+MODULES = {
+    "aiologic": ("aiologic",),
+    "aiorwlock": ("aiorwlock",),
+    "anyio": ("anyio",),
+    "fasteners": ("fasteners",),
+    "readerwriterlock": ("readerwriterlock.rwlock",),
+    "uvloop": ("uvloop",),
+    "ft_utils": ("ft_utils.synchronization",),
+    "cereggii": ("cereggii", "cereggii.locks"),
+}
+
+
+def gil_is_on() -> bool:
+    """Whether one thread at a time runs Python."""
+    return bool(sys._is_gil_enabled()) if hasattr(sys, "_is_gil_enabled") else True
 
 
 class Peer(NamedTuple):
@@ -36,18 +52,26 @@ class Peers:
     """The libraries that are here."""
 
     versions: dict[str, str] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)  # why the others are not here
 
     @classmethod
     def found(cls) -> Peers:
-        """Import what there is."""
+        """Import what there is, and say what there is not, or what an import has done to all the others."""
         peers = cls()
-        for name in NAMES:
+        for name, modules in MODULES.items():
+            before = gil_is_on()
             try:
-                importlib.import_module(name)
-            except ImportError:
-                peers.missing.append(name)
+                for module in modules:
+                    importlib.import_module(module)
+            except ModuleNotFoundError as error:
+                why = "is not installed" if error.name == name else f"is not whole: no {error.name}"
+                peers.skipped.append(f"{name} {why}")
                 continue
+            except Exception as error:  # noqa: BLE001  whatever an extension for another Python raises
+                peers.skipped.append(f"{name} does not import here: {type(error).__name__}: {error}")
+                continue
+            if gil_is_on() and not before:
+                peers.skipped.append(f"the GIL off: importing {name} has turned it on (PYTHON_GIL=0 keeps it off)")
             try:
                 peers.versions[name] = importlib.metadata.version(name)
             except importlib.metadata.PackageNotFoundError:
@@ -84,6 +108,10 @@ class Peers:
             name, lock = "ft_utils.RWLock", synchronization.RWLock()
             names = {"lock": lock, "Reading": synchronization.RWReadContext, "Writing": synchronization.RWWriteContext}
             found.append(pair_of(name, names, "with Reading(lock): pass", "with Writing(lock): pass"))
+        if self.get("cereggii"):
+            locks: Any = importlib.import_module("cereggii.locks")
+            name, names = "cereggii.ReadersWriterLock", {"lock": locks.ReadersWriterLock()}
+            found.append(pair_of(name, names, "with lock.reader(): pass", "with lock.writer(): pass"))
         return found
 
     def task_mutexes(self) -> list[Peer]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from bench import handoff
 from bench.bars import BARS, kept, verdicts
 from bench.rounds import Row
 from bench.weigh import Weight
@@ -20,6 +21,7 @@ class Report:
     rounds: int
     rows: list[Row] = field(default_factory=list)
     weights: list[Weight] = field(default_factory=list)
+    handoff: list[handoff.Outcome] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
     def as_json(self) -> str:
@@ -28,7 +30,8 @@ class Report:
         rows = [{**asdict(row), "kept": kept(row)} for row in self.rows]
         weights = [weight._asdict() for weight in self.weights]
         whole = {"machine": self.machine, "rounds": self.rounds, "bars": bars, "rows": rows, "weights": weights}
-        return json.dumps({**whole, "skipped": self.skipped}, indent=1)
+        policies = [outcome._asdict() for outcome in self.handoff]
+        return json.dumps({**whole, "handoff": policies, "skipped": self.skipped}, indent=1)
 
     def as_markdown(self) -> str:
         """The whole of it, for people."""
@@ -65,6 +68,8 @@ class Report:
                 parked = "" if weight.parked is None else f"{weight.parked:,.0f}"
                 sizes = f"{weight.basic} | {weight.size} | {weight.traced:.0f} | {weight.resident:.0f}"
                 yield f"| {weight.kind} | {sizes} | {parked} |"
+        if self.handoff:
+            yield from handoff.lines(self.handoff)
         if self.skipped:
             yield "\nSkipped: " + "; ".join(self.skipped) + "."
 

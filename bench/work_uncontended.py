@@ -12,6 +12,28 @@ from bench.rounds import Context, Pair
 from bench.statements import beside_busy_thread, in_task, thread_work
 
 THREAD, TASK, BUSY = "uncontended, thread", "uncontended, task", "uncontended, beside a busy thread"
+FRAME = "uncontended, in a function of its own"
+
+
+# A request remembers where it was made. In a loop that is the same frame each time; a call makes a new one.
+def read_in_a_frame(rw: RwLock[None]) -> None:
+    with rw.read():
+        pass
+
+
+def lock_in_a_frame(lock: threading.Lock) -> None:
+    with lock:
+        pass
+
+
+async def read_in_a_task_frame(rw: RwLock[None]) -> None:
+    async with rw.read():
+        pass
+
+
+async def lock_in_a_task_frame(lock: asyncio.Lock) -> None:
+    async with lock:
+        pass
 
 
 def thread(context: Context) -> Iterator[Pair]:
@@ -25,7 +47,7 @@ def thread(context: Context) -> Iterator[Pair]:
         for ours, work in modes:
             yield Pair(THREAD, ours, name, statement, work, theirs, "rw" if stdlib else "others")
     for name, *reading_writing in context.peers.thread_rwlocks():
-        bar = None if name == "ft_utils.RWLock" else "others"
+        bar = None if name.startswith(("ft_utils", "cereggii")) else "others"
         for (ours, work), peer in zip(modes, reading_writing, strict=True):
             yield Pair(THREAD, ours, name, peer.statement, work, thread_work(peer.statement, **peer.names), bar)
     for ours, theirs_too in (
@@ -39,6 +61,9 @@ def thread(context: Context) -> Iterator[Pair]:
     ):
         work = thread_work(ours, mutex=mutex, rw=rw)
         yield Pair(THREAD, ours, "threading.Lock", theirs_too, work, thread_work(theirs_too, lock=lock))
+    reads, locks = thread_work("f(rw)", f=read_in_a_frame, rw=rw), thread_work("f(lock)", f=lock_in_a_frame, lock=lock)
+    ours, theirs_too = "def f(rw): with rw.read(): pass", "def f(lock): with lock: pass"
+    yield Pair(f"{FRAME}, thread", ours, "threading.Lock", theirs_too, reads, locks)
 
 
 def task(context: Context) -> Iterator[Pair]:
@@ -59,6 +84,10 @@ def task(context: Context) -> Iterator[Pair]:
     for ours in ("(await rw.read()).release()", "(await rw.write()).release()", "(await mutex.lock()).release()"):
         work = in_task(context, ours, mutex=mutex, rw=rw)
         yield Pair(TASK, ours, "asyncio.Lock", explicit, work, in_task(context, explicit, lock=lock))
+    ours, theirs_too = "async def f(rw): async with rw.read(): pass", "async def f(lock): async with lock: pass"
+    reads = in_task(context, "await f(rw)", f=read_in_a_task_frame, rw=rw)
+    locks = in_task(context, "await f(lock)", f=lock_in_a_task_frame, lock=lock)
+    yield Pair(f"{FRAME}, task", ours, "asyncio.Lock", theirs_too, reads, locks)
 
 
 def busy(context: Context) -> Iterator[Pair]:

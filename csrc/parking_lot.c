@@ -151,6 +151,9 @@ int lot_fair_due(lots_bucket *b)
 {
 #ifdef LOTS_MODEL
     return mc_fair(b);
+#elif LOTS_FAIR_WITHIN_NS == 0
+    (void)b;
+    return 0;
 #else
     int64_t now = clock_now();
     if (now < b->fair_at)
@@ -160,7 +163,7 @@ int lot_fair_due(lots_bucket *b)
     b->random ^= b->random << 13; /* xorshift32: only so that buckets do not march in step */
     b->random ^= b->random >> 17;
     b->random ^= b->random << 5;
-    b->fair_at = now + b->random % 1000000;
+    b->fair_at = now + b->random % LOTS_FAIR_WITHIN_NS;
     return 1;
 #endif
 }

@@ -17,13 +17,18 @@
 #define BATCH_THREADS 32
 #endif
 /* BATCH_THREADS: how many threads one hold of a bucket lock may wake; tasks: any number. */
+/* A wake hands over once within so many nanoseconds, at random, after half of them on average; 0: never, 1: always. Less often
+ * somebody waits long, more often the lock is slow: `python -m bench --only handoff`, docs/benchmarks.md. */
+#ifndef LOTS_FAIR_WITHIN_NS
+#define LOTS_FAIR_WITHIN_NS 1000000
+#endif
 
 typedef struct lots_bucket {
     bucket_lock lock;
     lots_waiter *keys;         /* heads of the queues in this bucket, linked by next_key */
     lots_waiter *woken, *woken_last; /* tasks that were woken here and have not looked yet, oldest first */
     uint64_t tickets;
-    int64_t fair_at;           /* the next wake after this hands over; moved on by 0 to 1 ms, 0.5 on average */
+    int64_t fair_at;           /* the next wake after this hands over; see LOTS_FAIR_WITHIN_NS */
     uint32_t random;
     lots_a32 woken_count;      /* length of `woken`, readable without the lock, for the keeper's look */
 } lots_bucket;
