@@ -12,8 +12,11 @@
 from __future__ import annotations
 
 from aiolots import lowlevel
+from aiolots._barrier import Barrier
 from aiolots._blocking import LoopBlockPolicy, loop_block_policy, set_loop_block_policy
+from aiolots._condvar import Condvar
 from aiolots._errors import DeadlockError, LockCorruption, LockTimeout, LoopBlockedWarning
+from aiolots._event import Event
 from aiolots._front import Request
 from aiolots._guards import (
     AsyncMutexGuard,
@@ -27,8 +30,12 @@ from aiolots._guards import (
     WriteGuard,
 )
 from aiolots._include import get_include
-from aiolots._mutex import Mutex
+from aiolots._mapping import MappedGuard, MappedPlace
+from aiolots._mutex import FairMutex, Mutex
+from aiolots._once import LazyLock, Once, OnceCell
+from aiolots._reentrant import ReentrantGuard, ReentrantMutex
 from aiolots._rwlock import RwLock
+from aiolots._semaphore import BoundedSemaphore, Semaphore
 from aiolots._statistics import LockStatistics
 from aiolots._word import DecodedWord, decode
 
@@ -39,19 +46,32 @@ __all__ = [
     "AsyncReadGuard",
     "AsyncUpgradableGuard",
     "AsyncWriteGuard",
+    "Barrier",
+    "BoundedSemaphore",
+    "Condvar",
     "DeadlockError",
     "DecodedWord",
+    "Event",
+    "FairMutex",
     "Guard",
+    "LazyLock",
     "LockCorruption",
     "LockStatistics",
     "LockTimeout",
     "LoopBlockPolicy",
     "LoopBlockedWarning",
+    "MappedGuard",
+    "MappedPlace",
     "Mutex",
     "MutexGuard",
+    "Once",
+    "OnceCell",
     "ReadGuard",
+    "ReentrantGuard",
+    "ReentrantMutex",
     "Request",
     "RwLock",
+    "Semaphore",
     "UpgradableGuard",
     "WriteGuard",
     "decode",

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from aiolots import _loops
 from aiolots._errors import DeadlockError, LoopBlockedWarning
-from aiolots._lib import MUTEX, WRITE, lib
+from aiolots._lib import FAIR_MUTEX, MUTEX, UPGRADE, WRITE, lib
 from aiolots._waiters import is_behind_an_untimed_thread, waiters_of_thread
 
 if TYPE_CHECKING:
     from aiolots._front import LockBase
 
 LoopBlockPolicy = Literal["allow", "warn", "raise"]
+
+_FOR_ALL = (WRITE, MUTEX, FAIR_MUTEX, UPGRADE)  # modes that wait for everybody, and keep everybody out
 
 _POLICIES: dict[str, LoopBlockPolicy] = {"allow": "allow", "warn": "warn", "raise": "raise"}
 
@@ -103,7 +105,7 @@ def interrupted() -> None:
 def _frames_of_ours() -> int:
     """How many frames up the user's code is, as warnings.warn counts from our caller."""
     level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(("aiolots._", "contextlib")):
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(("aiolots._", "aiolots.compat.", "contextlib")):
         level, frame = level + 1, frame.f_back
     return level
 
@@ -117,9 +119,9 @@ def _holder_cannot_let_go(lock: LockBase[Any], mode: int, here: int, seen: set[i
     """Follow holders to what they wait for, back to this thread. Every link is looked at again before it is believed: a
     holder that has let go meanwhile was never part of a cycle."""
     # A reader that waits, waits for a writer: one that is in, or one that waits itself for the readers to leave.
-    for_all = mode in (WRITE, MUTEX) or is_behind_an_untimed_thread(lock)
+    for_all = mode in _FOR_ALL or is_behind_an_untimed_thread(lock)
     for holder in lock._holder_list():
-        if not for_all and holder.mode not in (WRITE, MUTEX):
+        if not for_all and holder.mode not in _FOR_ALL:
             continue
         if holder.thread == here:
             # Taken with the thread's colour, the guard may be in another thread's hands by now.

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
-from aiolots import _refusals, _seconds, _wait
+from aiolots import _loops, _refusals, _seconds, _wait
 from aiolots._errors import NotHeld
 from aiolots._lib import HELD, NULL, OP, QUEUE_FLAGS, READY, UPGRADABLE, UPGRADE, WRITE, ffi, lib
 
@@ -88,6 +88,8 @@ def _upgrade(guard: Changing, seconds: float | None, wait: Wait, *, raises: bool
         upgraded = lib.lots_op_try(op) == READY
         if not upgraded:
             upgraded = yield from wait(guard._lock, op, UPGRADE, seconds)
+        elif wait is _suspend:
+            yield from _loops.checkpoint()
         guard._end_change(WRITE if upgraded else UPGRADABLE)
     except NotHeld:  # before anything was changed
         raise
@@ -107,6 +109,8 @@ def _upgrade(guard: Changing, seconds: float | None, wait: Wait, *, raises: bool
 def _bump(guard: Changing, wait: Wait) -> Steps:
     guard._require_held()
     if not guard._lock.word & QUEUE_FLAGS:
+        if wait is _suspend:
+            yield from _loops.checkpoint()
         return
     op, mode, released = None, -1, False
     try:
@@ -116,6 +120,8 @@ def _bump(guard: Changing, wait: Wait) -> Steps:
         _wait.release_word(guard._lock._word, mode, fair=True)
         if lib.lots_op_try(op) != READY:
             yield from wait(guard._lock, op, mode, None)
+        elif wait is _suspend:
+            yield from _loops.checkpoint()
         guard._end_change(mode)
     except NotHeld:
         raise

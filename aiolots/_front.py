@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from aiolots._pure import PureLock as LockBase
     from aiolots._pure import Request
-    from aiolots._pure_locks import MutexFront, RwLockFront
+    from aiolots._pure_locks import FairMutexFront, MutexFront, RwLockFront
 
     NATIVE = False
 else:
@@ -22,10 +22,10 @@ else:
         except ModuleNotFoundError:  # PyPy, or a build without it
             NATIVE = False
     if NATIVE:
-        from aiolots._native_front import LockBase, MutexFront, Request, RwLockFront
+        from aiolots._native_front import FairMutexFront, LockBase, MutexFront, Request, RwLockFront
     else:
         from aiolots._pure import PureLock as LockBase
         from aiolots._pure import Request
-        from aiolots._pure_locks import MutexFront, RwLockFront
+        from aiolots._pure_locks import FairMutexFront, MutexFront, RwLockFront
 
-__all__ = ["NATIVE", "LockBase", "MutexFront", "Request", "RwLockFront"]
+__all__ = ["NATIVE", "FairMutexFront", "LockBase", "MutexFront", "Request", "RwLockFront"]

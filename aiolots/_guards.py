@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from abc import ABCMeta
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from aiolots import _changing
+from aiolots import _changing, _mapping
 from aiolots._lib import READ, UPGRADABLE
 
 if TYPE_CHECKING:
     from aiolots._front import LockBase
+    from aiolots._mapping import MappedGuard, MappedPlace
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Guard(Generic[T], metaclass=ABCMeta):
@@ -56,6 +58,27 @@ class Guard(Generic[T], metaclass=ABCMeta):
         self._require_held()
         value: T = self._lock._value
         return value
+
+    def map(self, function: Callable[[T], U]) -> MappedGuard[U]:
+        """Show a part of the value: what function(value), called now, returns. Gives a MappedGuard over this guard.
+
+        That is `mapped.value` as long as the guard is held, and is the same object even if the value is rebound; what is
+        rebound inside of it is seen by map_attribute and map_item. The lock is released by either guard. RuntimeError if it
+        is not held; what the function raises goes out, and the guard is held still. Never waits.
+        """
+        return _mapping.mapped(self, function)
+
+    def map_attribute(self, name: str) -> MappedGuard[Any]:
+        """Show an attribute of the object that is the value now: read, and through an exclusive guard assigned, as it is.
+
+        Gives a MappedGuard over this guard. Through a reader's an assignment raises AttributeError. RuntimeError if the
+        guard is not held. Never waits.
+        """
+        return _mapping.mapped_attribute(self, name)
+
+    def map_item(self, key: Any) -> MappedGuard[Any]:
+        """Show an item of the object that is the value now, which need not be there before it is read. As map_attribute."""
+        return _mapping.mapped_item(self, key)
 
 
 class Bumped(Guard[T]):
@@ -173,6 +196,11 @@ class Exclusive(Guard[T]):
     def value(self, value: T) -> None:
         self._require_held()
         self._lock._value = value
+
+    if TYPE_CHECKING:
+
+        def map_attribute(self, name: str) -> MappedPlace[Any]: ...
+        def map_item(self, key: Any) -> MappedPlace[Any]: ...
 
 
 class Writer(Exclusive[T]):

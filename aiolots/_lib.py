@@ -22,12 +22,14 @@ MUTEX: Final[int] = lib.LOTS_MUTEX
 UPGRADABLE: Final[int] = lib.LOTS_UPGRADABLE
 UPGRADE: Final[int] = lib.LOTS_UPGRADE
 PARK: Final[int] = lib.LOTS_PARK
+FAIR_MUTEX: Final[int] = lib.LOTS_FAIR_MUTEX
 
 READY: Final[int] = lib.LOTS_READY
 PARKED: Final[int] = lib.LOTS_PARKED
 TIMED_OUT: Final[int] = lib.LOTS_TIMED_OUT
 INTERRUPTED: Final[int] = lib.LOTS_INTERRUPTED
 MISUSE: Final[int] = lib.LOTS_MISUSE
+WITHDRAWN: Final[int] = lib.LOTS_WITHDRAWN
 CLOSED: Final[int] = lib.LOTS_CLOSED
 MAIL: Final[int] = lib.LOTS_MAIL
 
@@ -54,5 +56,7 @@ WORD: Final[Any] = ffi.typeof("lots_word *")
 INFOS: Final[Any] = ffi.typeof("lots_waiter_info[]")
 COOKIES: Final[Any] = ffi.typeof("uint64_t[]")
 ADDRESS: Final[Any] = ffi.typeof("uintptr_t")
+FLAG: Final[Any] = ffi.typeof("int *")
+COUNT: Final[Any] = ffi.typeof("size_t *")
 
 __all__ = ["ffi", "lib"]

@@ -1,87 +1,133 @@
-"""Event loops: the only file that knows them.
+"""Event loops: what the rest of aiolots needs of them, and which one runs here.
 
-What the rest of aiolots needs of a loop is a *port*: the loop's mailbox in the C core, and how a task of it sleeps and is
-woken. Whoever adds another kind of loop (trio) gives `running()` and `port()` an answer for it, and a Port with the same
-four verbs: expect, wait, forget, drain.
+Of a loop it needs a *port*: the loop's mailbox in the C core, and how a task of it sleeps and is woken. What a library does
+in its own way is in a file of its own, a Library: _asyncio_port.py (for uvloop too), and _trio_port.py, imported where trio
+is. Nothing else knows an event loop. A loop is an object that lives as long as it may run: asyncio's, or trio's token.
 """
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import itertools
 import os
-import select
-import threading
+import sys
 import time
 import weakref
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, Protocol
 
+from aiolots import _asyncio_port
 from aiolots._lib import ADDRESS, COOKIES, NULL, ffi, lib
 
 _AT_ONCE = 256  # cookies taken from the mailbox at a time
-_LOOK_EVERY = 200  # ms: how often a thread that watches for a loop without add_reader looks whether that is there still
 
 # Locks are never bound to a loop; waiters are. A loop gets its port when the first of its tasks has to wait. The port
-# belongs to the loop (it is kept there, and by the reader callback that the loop holds), never to us: its table of futures
-# leads back to the loop and its tasks, which must stay collectable.
+# belongs to the loop (it is kept there, and by whatever watches its mailbox), never to us: its table of futures leads back
+# to the loop and its tasks, which must stay collectable.
 _ATTRIBUTE = "_aiolots_port"
-_ports: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[Port]] = weakref.WeakKeyDictionary()
+_ports: weakref.WeakKeyDictionary[Any, weakref.ref[Port]] = weakref.WeakKeyDictionary()
 _every_port: weakref.WeakSet[Port] = weakref.WeakSet()
 _cookies = itertools.count(1)
+
+
+class Library(Protocol):
+    """What a library of event loops does in its own way."""
+
+    def watch(self, loop: Any, port: Port, /) -> None:
+        """See to it that `port.drain(rung=True)` is called when the mailbox is readable, and `port.close()` at the end."""
+
+    def new_future(self, loop: Any, port: Port, /) -> Any:
+        """Return what the running task can wait for, with done() and set_result(in_time)."""
+        raise NotImplementedError
+
+    def wait(
+        self, future: Any, seconds: float | None, leave: Callable[[], None], shielded: bool, /
+    ) -> Generator[Any, None, bool]:
+        """Suspend the task until set_result, or for some seconds: False. Cancelled, it may call `leave` at once."""
+        raise NotImplementedError
+
+    def call_soon(self, loop: Any, function: Callable[[], None], /) -> None:
+        """Call it on the loop's own thread, after what is being done there now. Nothing, if the loop has ended."""
+
+    def task_id(self) -> int:
+        """Return a number that names the running task while it lives; 0 outside of any."""
+        raise NotImplementedError
+
+    def checkpoint(self) -> Generator[Any, None, None]:
+        """Run what the library wants of an acquire that has waited for nothing."""
+        raise NotImplementedError
+
+
+def _end_mailbox(mailbox: Any) -> None:
+    """Of a loop that was dropped with its tasks. Closed first: where loop, port and tasks are one garbage, this finalizer may
+    come before those of the tasks that wait, which would find a mailbox that is gone. So they are withdrawn by then."""
+    lib.lots_mailbox_close(mailbox)
+    lib.lots_mailbox_free(mailbox)
 
 
 class Port:
     """One loop's mailbox, and the futures of its tasks that wait."""
 
-    __slots__ = ("__weakref__", "_again", "_buffer", "_draining", "_left", "_loop", "address", "mailbox", "waiting")
+    __slots__ = (
+        "__weakref__",
+        "_again",
+        "_buffer",
+        "_draining",
+        "_left",
+        "_library",
+        "_loop",
+        "address",
+        "closed",
+        "mailbox",
+        "waiting",
+    )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: Any) -> None:
         mailbox = lib.lots_mailbox_new()
         if mailbox == NULL:
             raise OSError(ffi.errno, f"no descriptor for the mailbox of {loop!r}: {os.strerror(ffi.errno)}")
-        self.mailbox: Any = ffi.gc(mailbox, lib.lots_mailbox_free)
+        self.mailbox: Any = ffi.gc(mailbox, _end_mailbox)
         self.address = int(ffi.cast(ADDRESS, mailbox))
         self._loop = weakref.ref(loop)
-        self.waiting: dict[int, asyncio.Future[bool]] = {}
+        self._library = _library_of(loop)
+        self.waiting: dict[int, Any] = {}
         self._buffer: Any = ffi.new(COOKIES, _AT_ONCE)
-        self._draining = self._again = self._left = False
-        self._watch(loop)
+        self._draining = self._again = self._left = self.closed = False
+        self._library.watch(loop, self)
         _every_port.add(self)
 
-    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        descriptor = lib.lots_mailbox_fd(self.mailbox)
-        bell = _Bell(self)
-        try:
-            loop.add_reader(descriptor, bell)
-        except NotImplementedError:
-            _watch_from_a_thread(loop, descriptor, weakref.ref(self))
-            return
-        # The loop alone keeps the bell: when it is closed it lets go of it, and that is how we learn of it.
-        weakref.finalize(bell, _close_port, weakref.ref(self)).atexit = False
+    @property
+    def descriptor(self) -> int:
+        """Readable when there is mail."""
+        return int(lib.lots_mailbox_fd(self.mailbox))
 
     def close(self) -> None:
         """The loop has ended: withdraw its waiters from every queue, pass their wakes on. Never waits."""
+        self.closed = True
         lib.lots_mailbox_close(self.mailbox)
         self.waiting.clear()
 
-    def expect(self, cookie: int) -> asyncio.Future[bool]:
+    def expect(self, cookie: int) -> Any:
         """Return the future that the next wake of `cookie` resolves. Before the core may know of the waiter: a release
         in a finalizer or a signal handler could come at any allocation."""
-        loop = asyncio.get_running_loop()
-        future = self.waiting[cookie] = loop.create_future()
+        future = self.waiting[cookie] = self._library.new_future(self._loop(), self)
         return future
 
-    def wait(self, future: asyncio.Future[bool], seconds: float | None) -> Generator[Any, None, bool]:
-        """Suspend the task until its wake, or for some seconds. False: the time is up. Cancellation passes through."""
-        if seconds is None:
-            return (yield from future)
-        timer = asyncio.get_running_loop().call_later(seconds, time_is_up, future)
-        try:
-            return (yield from future)
-        finally:
-            timer.cancel()
+    def wait(
+        self, future: Any, seconds: float | None, leave: Callable[[], None] = lambda: None, *, shielded: bool = False
+    ) -> Generator[Any, None, bool]:
+        """Suspend the task until its wake, or for some seconds. False: the time is up. Cancellation passes through; what
+        it leaves behind `leave` may have withdrawn by then. `shielded`: where a cancellation is a state and not a moment,
+        as under trio, it does not end this wait; for who was cancelled, and has to wait on."""
+        return self._library.wait(future, seconds, leave, shielded)
+
+    def checkpoint(self) -> Generator[Any, None, None]:
+        """Run what the library wants of an acquire that has waited for nothing."""
+        return self._library.checkpoint()
+
+    def task_id(self) -> int:
+        """Return a number that names the running task while it lives; 0 outside of any."""
+        return self._library.task_id()
 
     def forget(self, cookie: int) -> None:
         """The wait is over, however it ended."""
@@ -122,14 +168,8 @@ class Port:
             self._draining = False
             if self._left:
                 loop = self._loop()
-                if loop is not None and not loop.is_closed():
-                    loop.call_soon(self.drain)
-
-
-def _close_port(port: weakref.ref[Port]) -> None:
-    found = port()
-    if found is not None:  # else the port went first, and so did its waiters
-        found.close()
+                if loop is not None:
+                    self._library.call_soon(loop, self.drain)
 
 
 def use_drain(drain: Callable[[Port, bool], None]) -> None:
@@ -141,71 +181,58 @@ def use_drain(drain: Callable[[Port, bool], None]) -> None:
     Port.drain = drain_natively  # type: ignore[method-assign]
 
 
-class _Bell:
-    """What the loop calls when the mailbox is readable. The loop alone holds it."""
+# --- which library runs here ------------------------------------------------------------------------------------------
 
-    __slots__ = ("__weakref__", "_port")
-
-    def __init__(self, port: Port) -> None:
-        self._port = port
-
-    def __call__(self) -> None:
-        self._port.drain(rung=True)
+_trio: Any = None  # aiolots._trio_port, from when trio is there
 
 
-def time_is_up(future: asyncio.Future[bool]) -> None:
-    """End a wait by its timer."""
-    if not future.done():
-        future.set_result(False)
+def _trio_if_loaded() -> Any:
+    """Return aiolots._trio_port, or None while nobody has imported trio: we never do. Nor do we wait for who is at it."""
+    global _trio  # noqa: PLW0603
+    found = sys.modules.get("trio") if _trio is None else None
+    if found is not None and not getattr(found.__spec__, "_initializing", False):
+        from aiolots import _trio_port
+
+        # The native front asks these in the middle of a release: trio's Ctrl-C comes after that.
+        _trio_port.protect(running, in_trio, own_port, port_if_any)
+        _trio = _trio_port
+    return _trio
 
 
-def _watch_from_a_thread(loop: asyncio.AbstractEventLoop, descriptor: int, port: weakref.ref[Port]) -> None:
-    """For loops without add_reader: a thread watches the descriptor and calls the loop. It keeps neither alive."""
-    loop_ref = weakref.ref(loop)
-    answered = threading.Event()
-    answered.set()
-
-    def ring() -> None:
-        answered.set()
-        ours = port()
-        if ours is not None:
-            ours.drain(rung=True)
-
-    def call(ours: asyncio.AbstractEventLoop | None) -> bool:
-        if ours is None or ours.is_closed():
-            return False
-        try:
-            if answered.is_set():  # else it has been called, and has not come to it yet
-                answered.clear()
-                ours.call_soon_threadsafe(ring)
-        except RuntimeError:  # closed just now
-            return False
-        return True
-
-    def watch() -> None:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        while True:
-            readable = poll.poll(_LOOK_EVERY)
-            if readable and not call(loop_ref()):
-                break
-            if readable:
-                answered.wait(_LOOK_EVERY / 1000)
-            elif (ours := loop_ref()) is None or ours.is_closed():
-                break
-            else:
-                del ours
-        _close_port(port)
-
-    threading.Thread(target=watch, name="aiolots-bell", daemon=True).start()
+def trio_context() -> Any:
+    """Return the thread-local object whose attributes say what trio runs on a thread; NotImplemented if there is no such
+    thing, None while trio is not there. With it, the native front need not ask in_trio() each time."""
+    trio = _trio_if_loaded()
+    return None if trio is None else trio.RUN_CONTEXT
 
 
-def running() -> asyncio.AbstractEventLoop | None:
+def in_trio() -> bool:
+    """Whether the running task is one of trio's."""
+    trio = _trio_if_loaded()
+    return trio is not None and trio.runs_here(_asyncio_port.running())
+
+
+def checkpoint() -> Generator[Any, None, None]:
+    """Run what the library that runs here wants of an acquire that has waited for nothing: trio a checkpoint."""
+    if in_trio():
+        yield from _trio.checkpoint()
+
+
+def running() -> Any:
     """Return the event loop that runs on this thread, or None."""
-    return asyncio._get_running_loop()
+    loop = _asyncio_port.running()
+    trio = _trio_if_loaded()
+    return trio.token() if trio is not None and trio.runs_here(loop) else loop
 
 
-def port(loop: asyncio.AbstractEventLoop) -> Port:
+def _library_of(loop: Any) -> Library:
+    trio = _trio_if_loaded()
+    if trio is not None and isinstance(loop, trio.Token):
+        return trio  # type: ignore[no-any-return]
+    return _asyncio_port
+
+
+def port(loop: Any) -> Port:
     """Return the loop's port; on its own thread. Raises OSError when the process has no descriptor left."""
     found = port_if_any(loop)
     if found is None:
@@ -219,11 +246,11 @@ def port(loop: asyncio.AbstractEventLoop) -> Port:
 
 def own_port() -> Port | None:
     """Return the port of the loop that runs on this thread, if it has one yet."""
-    loop = asyncio._get_running_loop()
+    loop = running()
     return None if loop is None else port_if_any(loop)
 
 
-def port_if_any(loop: asyncio.AbstractEventLoop) -> Port | None:
+def port_if_any(loop: Any) -> Port | None:
     """Return the loop's port, if it has one yet."""
     found: Port | None = getattr(loop, _ATTRIBUTE, None)
     if found is None and (kept := _ports.get(loop)) is not None:
@@ -236,9 +263,9 @@ def new_cookie() -> int:
     return next(_cookies)
 
 
-def needs_a_loop() -> asyncio.AbstractEventLoop:
+def needs_a_loop() -> Any:
     """Return the running loop. RuntimeError where there is none."""
-    loop = asyncio._get_running_loop()
+    loop = running()
     if loop is None:
         raise RuntimeError("awaiting a lock needs a running event loop; in a thread write `with lock.read():`, or .acquire()")
     return loop
@@ -246,7 +273,7 @@ def needs_a_loop() -> asyncio.AbstractEventLoop:
 
 def task_id() -> int:
     """Return a number that names the running task while it lives; 0 outside of any."""
-    return id(asyncio.current_task())
+    return _library_of(running()).task_id()
 
 
 def moment_after(seconds: float | None) -> float | None:

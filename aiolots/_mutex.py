@@ -1,18 +1,43 @@
-"""The mutex."""
+"""The mutexes."""
 
 from __future__ import annotations
 
 from typing import Any, Generic, TypeVar, cast, overload
 
 from aiolots._copying import Copyable
-from aiolots._front import MutexFront
+from aiolots._front import FairMutexFront, MutexFront
 from aiolots._guards import MutexGuard
 from aiolots._statistics import LockStatistics, describe, statistics_of
+from aiolots._taking import Takeable
 
 T = TypeVar("T")
 
 
-class Mutex(Copyable, MutexFront[T], Generic[T]):
+class _Looks(Copyable):
+    """What a mutex tells of itself."""
+
+    __slots__ = ()
+
+    def is_locked(self: Any) -> bool:
+        """The same as locked()."""
+        return bool(self.locked())
+
+    def statistics(self: Any) -> LockStatistics:
+        """Return whether it is held and how many wait, as a frozen dataclass. Never waits."""
+        return statistics_of(self)
+
+    def _try_look(self: Any) -> MutexGuard[Any] | None:
+        guard: MutexGuard[Any] | None = self.try_lock()
+        return guard
+
+    def _try_alone(self: Any) -> Any:
+        return self.try_lock()
+
+    def __repr__(self: Any) -> str:
+        return describe(self)
+
+
+class Mutex(_Looks, Takeable[T], MutexFront[T], Generic[T]):
     """A mutex around a value, for threads and event loops at once: all of its state is one 64-bit word.
 
     `with mutex.lock() as guard:` gives the protected value; `with mutex:`, acquire() and release() have the signatures of
@@ -33,16 +58,19 @@ class Mutex(Copyable, MutexFront[T], Generic[T]):
     def __init__(self, value: Any = None, *, name: str | None = None) -> None:
         super().__init__(cast("T", value), name=name)
 
-    def is_locked(self) -> bool:
-        """The same as locked()."""
-        return self.locked()
 
-    def statistics(self) -> LockStatistics:
-        """Return whether it is held and how many wait, as a frozen dataclass. Never waits."""
-        return statistics_of(self)
+class FairMutex(_Looks, Takeable[T], FairMutexFront[T], Generic[T]):
+    """A Mutex that is strictly first come, first served: each release hands it to whoever has waited longest.
 
-    def _try_look(self) -> MutexGuard[T] | None:
-        return self.try_lock()
+    Nobody who comes by takes it before those who wait, which costs throughput: each handover waits for the next holder to
+    wake up. A task whose event loop cannot run is passed over meanwhile, and keeps its place. Else as Mutex.
+    """
 
-    def __repr__(self) -> str:
-        return describe(self)
+    __slots__ = ()
+
+    @overload
+    def __init__(self: FairMutex[None], value: None = None, *, name: str | None = None) -> None: ...
+    @overload
+    def __init__(self, value: T, *, name: str | None = None) -> None: ...
+    def __init__(self, value: Any = None, *, name: str | None = None) -> None:
+        super().__init__(cast("T", value), name=name)

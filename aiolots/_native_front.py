@@ -54,6 +54,12 @@ class MutexFront(_Holders, _native.MutexBase, Generic[T]):
     __slots__ = ()
 
 
-LockBase = RwLockFront[Any] | MutexFront[Any]
+class FairMutexFront(_Holders, _native.FairMutexBase, Generic[T]):
+    """The hot half of FairMutex."""
 
-__all__ = ["LockBase", "MutexFront", "Request", "RwLockFront"]
+    __slots__ = ()
+
+
+LockBase = RwLockFront[Any] | MutexFront[Any] | FairMutexFront[Any]
+
+__all__ = ["FairMutexFront", "LockBase", "MutexFront", "Request", "RwLockFront"]

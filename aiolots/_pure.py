@@ -14,11 +14,12 @@ from collections.abc import Generator
 from types import CodeType, TracebackType
 from typing import Any, Generic, NoReturn, SupportsIndex, TypeVar, cast
 
-from aiolots import _guards, _refusals, _wait
+from aiolots import _guards, _loops, _refusals, _wait
 from aiolots._lib import (
     ADDRESS,
     BY_CANCEL,
     CHANGING,
+    FAIR_MUTEX,
     GONE,
     HELD,
     MAIL,
@@ -81,7 +82,7 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
     Its truth: TypeError while pending, True while held, False afterwards.
     """
 
-    __slots__ = ("__weakref__", "_limit", "_lock", "_mode", "_op", "_raises", "_site")
+    __slots__ = ("__weakref__", "_collected", "_limit", "_lock", "_mode", "_op", "_raises", "_site")
 
     def __init__(self, lock: PureLock[Any], mode: int, limit: tuple[str, float] | None, *, raises: bool) -> None:
         frame = sys._getframe(1)
@@ -91,6 +92,7 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
         self._limit = limit
         self._raises = raises
         self._mode = mode
+        self._collected = False
         op = new_op()
         lib.lots_op_init(op, lock._word, mode, NULL, 0, 0)
         self._op: Any = op
@@ -144,6 +146,8 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
                 began = time.monotonic()
                 if not (yield from _wait.suspend(self._lock, op, self._seconds())):
                     return self._timed_out(time.monotonic() - began)  # type: ignore[no-any-return]
+            elif _loops.in_trio():
+                yield from _loops.checkpoint()
             self._lock._holders[id(self)] = Holder(self._mode, lib.lots_thread_token(), is_task=True)
         except BaseException:
             if ours:
@@ -233,6 +237,8 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
         else:
             self._becomes(mode)
             lib.lots_op_changed(self._op, mode)
+            if self._collected:  # while it was changing, and __del__ is not called again
+                self.__del__()
 
     def _becomes(self, mode: int) -> None:
         self._mode = mode
@@ -275,6 +281,7 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
         if state in (RELEASED, GONE):
             return
         if state not in (PENDING, HELD):
+            self._collected = True
             _wait.abandon(op, self._lock._word)
             return
         if state == HELD:
@@ -315,6 +322,7 @@ _KINDS: dict[int, type[Request[Any, Any]]] = {
     WRITE: WriteRequest,
     UPGRADABLE: UpgradableRequest,
     MUTEX: MutexRequest,
+    FAIR_MUTEX: MutexRequest,
 }
 for _kind, _documented_kinds in (
     (ReadRequest, (_guards.ReadGuard, _guards.AsyncReadGuard)),

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from aiolots import _seconds, _wait
+from aiolots import _loops, _seconds, _wait
 from aiolots._guards import (
     AsyncMutexGuard,
     AsyncReadGuard,
@@ -18,7 +18,7 @@ from aiolots._guards import (
     UpgradableGuard,
     WriteGuard,
 )
-from aiolots._lib import HELD, MUTEX, NULL, READ, READ_RECURSIVE, READY, UPGRADABLE, WRITE, lib
+from aiolots._lib import FAIR_MUTEX, HELD, MUTEX, NULL, READ, READ_RECURSIVE, READY, UPGRADABLE, WRITE, lib
 from aiolots._pure import MutexRequest, PureLock, ReadRequest, Request, UpgradableRequest, WriteRequest, new_op
 from aiolots._waiters import Holder
 from aiolots._word import WRITER
@@ -143,6 +143,7 @@ class MutexFront(PureLock[T], Generic[T]):
 
     __slots__ = ("_op",)
 
+    _MODE = MUTEX  # how one waits for it
     _op: Any  # of the acquire() that holds it, if one does
 
     def __init__(self, value: T, *, name: str | None = None) -> None:
@@ -156,11 +157,11 @@ class MutexFront(PureLock[T], Generic[T]):
         that runs out. Cancellation and Ctrl-C leave no trace. ValueError for a negative timeout.
         """
         limit = None if timeout is None else ("seconds", _seconds.checked(timeout))
-        return MutexRequest(self, MUTEX, limit, raises=True)
+        return MutexRequest(self, self._MODE, limit, raises=True)
 
     def try_lock(self) -> MutexGuard[T] | None:
         """Take the mutex now; None if that would mean to wait. Never waits; the guard has the thread's colour."""
-        return MutexRequest(self, MUTEX, None, raises=False)._now()  # type: ignore[no-any-return]
+        return MutexRequest(self, self._MODE, None, raises=False)._now()  # type: ignore[no-any-return]
 
     def try_lock_for(self, seconds: float) -> Request[MutexGuard[T] | None, AsyncMutexGuard[T] | None]:
         """Request the mutex, waiting up to `seconds` (0: try once; inf: for ever).
@@ -169,11 +170,11 @@ class MutexFront(PureLock[T], Generic[T]):
         Blocks in a thread, suspends in a task; cancellation and Ctrl-C as in lock(). ValueError if negative or NaN,
         TypeError if no number.
         """
-        return MutexRequest(self, MUTEX, ("seconds", _seconds.checked(seconds)), raises=False)
+        return MutexRequest(self, self._MODE, ("seconds", _seconds.checked(seconds)), raises=False)
 
     def try_lock_until(self, moment: float) -> Request[MutexGuard[T] | None, AsyncMutexGuard[T] | None]:
         """The same as try_lock_for, until a moment of time.monotonic(), in seconds. A moment in the past tries once."""
-        return MutexRequest(self, MUTEX, ("moment", _seconds.checked_moment(moment)), raises=False)
+        return MutexRequest(self, self._MODE, ("moment", _seconds.checked_moment(moment)), raises=False)
 
     # --- as threading.Lock and asyncio.Lock ---
 
@@ -193,7 +194,7 @@ class MutexFront(PureLock[T], Generic[T]):
         op = self._new_op()
         try:
             seconds = (None if timeout == -1 else float(timeout)) if blocking else 0
-            if lib.lots_op_try(op) != READY and not _wait.block(self, op, MUTEX, seconds):
+            if lib.lots_op_try(op) != READY and not _wait.block(self, op, self._MODE, seconds):
                 return False
             self._taken(op, is_task=False)
         except BaseException:
@@ -241,6 +242,8 @@ class MutexFront(PureLock[T], Generic[T]):
         try:
             if lib.lots_op_try(op) != READY:
                 await _wait.Suspended(self, op)
+            elif _loops.in_trio():
+                await _wait.Steps(_loops.checkpoint())
             self._taken(op, is_task=True)
         except BaseException:
             self._give_up(op)
@@ -251,7 +254,7 @@ class MutexFront(PureLock[T], Generic[T]):
 
     def _new_op(self) -> Any:
         op = new_op()
-        lib.lots_op_init(op, self._word, MUTEX, NULL, 0, 0)
+        lib.lots_op_init(op, self._word, self._MODE, NULL, 0, 0)
         return op
 
     def _taken(self, op: Any, *, is_task: bool) -> None:
@@ -262,3 +265,11 @@ class MutexFront(PureLock[T], Generic[T]):
         if lib.lots_op_state(op) == HELD:  # a signal handler raised right after the acquire
             self._holders.pop(0, None)
             _wait.release(op, self._word, fair=False)
+
+
+class FairMutexFront(MutexFront[T], Generic[T]):
+    """The hot half of FairMutex."""
+
+    __slots__ = ()
+
+    _MODE = FAIR_MUTEX

@@ -6,14 +6,15 @@ from typing import Any, Generic, TypeVar, cast, overload
 
 from aiolots._copying import Copyable
 from aiolots._front import RwLockFront
-from aiolots._guards import ReadGuard
+from aiolots._guards import ReadGuard, WriteGuard
 from aiolots._statistics import LockStatistics, describe, statistics_of
+from aiolots._taking import Takeable
 from aiolots._word import decode
 
 T = TypeVar("T")
 
 
-class RwLock(Copyable, RwLockFront[T], Generic[T]):
+class RwLock(Copyable, Takeable[T], RwLockFront[T], Generic[T]):
     """A read-write lock around a value, for threads and event loops at once: all of its state is one 64-bit word.
 
     Any number of readers, or one writer. Writers are preferred: while one waits, new readers queue behind it; those that
@@ -53,6 +54,9 @@ class RwLock(Copyable, RwLockFront[T], Generic[T]):
 
     def _try_look(self) -> ReadGuard[T] | None:
         return self.try_read()
+
+    def _try_alone(self) -> WriteGuard[T] | None:
+        return self.try_write()
 
     def __repr__(self) -> str:
         return describe(self)

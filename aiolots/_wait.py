@@ -6,17 +6,20 @@ The last goes through `abandon`, and that through the core's one cancel: nothing
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from aiolots import _blocking, _loops, _refusals
-from aiolots._lib import BY_CANCEL, BY_TIMEOUT, CLOSED, HELD, INTERRUPTED, MAIL, MISUSE, NULL, PARKED, READY, lib
+from aiolots._lib import BY_CANCEL, BY_TIMEOUT, CLOSED, HELD, INTERRUPTED, MAIL, MISUSE, NULL, OP, PARKED, READY, ffi, lib
 from aiolots._seconds import deadline_ns, is_for_ever
 from aiolots._waiters import note_contention
 
 if TYPE_CHECKING:
-    from aiolots._pure import PureLock
+    from aiolots._front import LockBase
+
+new_op: Any = functools.partial(ffi.new, OP)
 
 
 def own_mailbox(word: Any) -> tuple[_loops.Port | None, Any]:
@@ -67,7 +70,7 @@ def abandon(op: Any, word: Any) -> None:
             port.drain()
 
 
-def block(lock: PureLock[Any], op: Any, mode: int, seconds: float | None) -> bool:
+def block(lock: LockBase[Any], op: Any, mode: int, seconds: float | None) -> bool:
     """Acquire from a thread, sleeping up to `seconds` (None: for ever). False: it timed out.
 
     The op is past lots_op_try. Interrupted by signals whose handlers raise; DeadlockError if it could never end.
@@ -97,7 +100,7 @@ def _sleep(op: Any, deadline: int) -> bool:
     return bool(answer == READY)
 
 
-def suspend(lock: PureLock[Any], op: Any, seconds: float | None) -> Generator[Any, None, bool]:
+def suspend(lock: LockBase[Any], op: Any, seconds: float | None) -> Generator[Any, None, bool]:
     """Acquire from a task, suspended up to `seconds` (None: for ever). False: it timed out.
 
     The op is past lots_op_try. Cancellation, and any exception thrown in, leaves the queue and goes on unchanged.
@@ -109,22 +112,28 @@ def suspend(lock: PureLock[Any], op: Any, seconds: float | None) -> Generator[An
         loop = _loops.needs_a_loop()
         if seconds == 0:
             lib.lots_op_cancel(op, BY_CANCEL, NULL)
+            yield from _loops.checkpoint()
             return False
         port = _loops.port(loop)
         cookie = _loops.new_cookie() << 1 | (not is_for_ever(seconds))
-        lib.lots_op_waits_as(op, port.mailbox, cookie, _loops.task_id())
+        lib.lots_op_waits_as(op, port.mailbox, cookie, port.task_id())
         note_contention(lock)
         moment = _loops.moment_after(seconds)
+        leave = functools.partial(abandon, op, word)
+        slept = False
         while True:
             future = port.expect(cookie)
             answer = lib.lots_op_poll(op)
             if answer == READY:
+                if not slept:
+                    yield from port.checkpoint()
                 return True
             if answer == CLOSED:
                 _refusals.loop_closed()
             if answer != PARKED:
                 _refusals.used_before(lock)
-            if not (yield from port.wait(future, _loops.seconds_until(moment))):
+            slept = True
+            if not (yield from port.wait(future, _loops.seconds_until(moment), leave)):
                 answer = lib.lots_op_cancel(op, BY_TIMEOUT, port.mailbox)
                 if answer & MAIL:
                     port.drain()
@@ -137,12 +146,30 @@ def suspend(lock: PureLock[Any], op: Any, seconds: float | None) -> Generator[An
             port.forget(cookie)
 
 
+def acquire(lock: LockBase[Any], mode: int, seconds: float | None) -> Generator[Any, None, bool]:
+    """Acquire from a task, all of it; suspended up to `seconds` (None: for ever). False: it timed out.
+
+    What the native front awaits where a task cannot wait for asyncio's futures. The word alone holds the lock then.
+    """
+    word = lock._word
+    op = new_op()
+    lib.lots_op_init(op, word, mode, NULL, 0, 0)
+    try:
+        if lib.lots_op_try(op) != READY:
+            return (yield from suspend(lock, op, seconds))
+        yield from _loops.checkpoint()
+    except BaseException:
+        abandon(op, word)
+        raise
+    return True
+
+
 class Suspended:
     """suspend() as something to await, for a coroutine; without a timeout."""
 
     __slots__ = ("_lock", "_op")
 
-    def __init__(self, lock: PureLock[Any], op: Any) -> None:
+    def __init__(self, lock: LockBase[Any], op: Any) -> None:
         self._lock = lock
         self._op = op
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiolots._lib import (
+    FAIR_MUTEX,
     INFOS,
     MUTEX,
     NULL,
@@ -33,6 +34,7 @@ MODE_NAMES = {
     UPGRADABLE: "upgradable_read",
     UPGRADE: "upgrade",
     PARK: "park",
+    FAIR_MUTEX: "lock",
 }
 # Locks that somebody has waited for, by the address of their word: to name the lock of a waiter. Noted on the slow path.
 contended: weakref.WeakValueDictionary[int, LockBase[Any]] = weakref.WeakValueDictionary()

@@ -91,7 +91,8 @@ static int park(lots_waiter *w)
     uintptr_t key = lot_key(w->word, w->phase);
     lots_bucket *b;
     uint64_t seen;
-    int answer = LOTS_READY;
+    int answer = LOTS_READY, more = 0, again = w->ticket != 0;
+    lots_batch batch = {0};
     if (!w->mailbox)
         parker_prepare(w);
     b = lot_lock(key);
@@ -104,17 +105,25 @@ static int park(lots_waiter *w)
             if ((seen & bit) || a64_cas(word_atomic(w->word), &seen, seen | bit, RELAXED)) {
                 w->skipped = 0;
                 lot_enqueue(b, w, key);
+                /* A writer that was woken, and an upgradable reader came by: readers who queue behind the writer were not
+                 * woken with it, and may be in beside that one, who may hold for long. */
+                if (again && w->phase == PHASE_ENTER && !(seen & WRITER))
+                    more = admit(b, w->word, 0, 0, 0, &batch);
                 answer = LOTS_PARKED;
                 break;
             }
         }
     }
     lot_unlock(b);
+    batch_wake(&batch);
+    if (more)
+        admit_rest(w->word, &batch);
     return answer;
 }
 
 /* Take up what came of a wait: unlink a waiter that is still queued (it was nudged, or its wake revoked), take a woken one
- * off the list that the keeper watches. Returns the state it had. */
+ * off the list that the keeper watches. Returns the state that it had, but LOTS_QUEUED only if it is queued still: who asks
+ * for its phase afterwards, with no lock held, may hear that it has been notified meanwhile. */
 static uint32_t take_up(lots_waiter *w)
 {
     lots_bucket *b;
@@ -139,6 +148,7 @@ static uint32_t take_up(lots_waiter *w)
         /* RELAXED as in park. */
         if (lot_unlink(b, w))
             a64_fetch_and(word_atomic(w->word), w->phase == PHASE_DRAIN ? ~WRITER_PARKED : ~PARKED, RELAXED);
+        state = LOTS_ACQUIRING;
     } else if (state == LOTS_NORMAL || state == LOTS_HANDOFF) {
         lot_unlink_woken(b, w);
     }
@@ -174,7 +184,7 @@ int lots_op_poll(lots_op *op)
             return LOTS_MISUSE;
     } else if (state == LOTS_QUEUED || state == LOTS_NORMAL || state == LOTS_HANDOFF) {
         state = take_up(w);
-        if (state == LOTS_QUEUED && (!w->mailbox || w->phase == PHASE_NOTIFY))
+        if (state == LOTS_QUEUED)
             return LOTS_PARKED;
         if (state == LOTS_GONE)
             return LOTS_CLOSED;
@@ -307,11 +317,11 @@ int lots_op_cancel(lots_op *op, uint32_t why, lots_mailbox *own)
         a64_fetch_add(word_atomic(word), 0 - (WRITER | WRITER_PARKED), RELAXED); /* W1 broken, on purpose */
         more = 1;
     }
-    if (!w->mailbox)
-        parker_finish(w);
-    else if (state == LOTS_QUEUED || state == LOTS_NORMAL || state == LOTS_HANDOFF)
+    if (w->mailbox && (state == LOTS_QUEUED || state == LOTS_NORMAL || state == LOTS_HANDOFF))
         mailbox_forget(w); /* never in a forked child, where the mailbox's lock may have been left held */
     batch_wake(&batch);
+    if (!w->mailbox)
+        parker_finish(w); /* after the wakes: it may wait for a moment for who woke us */
     if (more)
         admit_rest(word, &batch);
     if (revoked) /* nobody will poll it, so this is the sign of life (revoke.c) */

@@ -8,7 +8,7 @@
  *            anybody else by a waiter that has it, except: if it gives up instead of polling, it must admit again, for the
  *            wake was for somebody (acquire.c, cancel).
  *   HANDOFF  the word already counts the woken in. Only possible if the caller owned WRITER, or UPGRADABLE, until this very
- *            CAS, for else somebody else could own it by then. Chosen for a fair release, when the bucket's timer is due, and when the
+ *            CAS, for else somebody else could own it by then. Chosen for a fair release, for a fair mutex, when the bucket's timer is due, and when the
  *            first admitted is a task of the loop that runs on this thread: it can always run, and tasks of one loop are
  *            first come, first served.
  *
@@ -78,7 +78,9 @@ int admit(lots_bucket *b, lots_word *word, uint64_t gives, uint64_t takes, int f
         last = w;
     }
     parked = lot_queue(b, key) != NULL;
-    handoff = first && (gives & (WRITER | UPGRADABLE)) && (fair || (first->mailbox && first->mailbox == batch->own) || lot_fair_due(b));
+    fair |= first && waiter_mode(first)->fair;
+    handoff = first && (gives & (WRITER | UPGRADABLE)) &&
+              (fair || (first->mailbox && first->mailbox == batch->own) || lot_fair_due(b));
     do {
         new = word_with_parked(word_exchanged(seen, gives, takes), parked);
         for (w = first; handoff && w; w = w->next)

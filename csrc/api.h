@@ -24,7 +24,8 @@ typedef struct lots_word {
 #define LOTS_UPGRADABLE 4 /* a share beside plain readers; one at a time */
 #define LOTS_UPGRADE 5    /* what the upgradable one asks for to become the writer; released, it is upgradable again */
 #define LOTS_PARK 6       /* no lock: a wait for lots_notify at a key, and nothing else */
-#define LOTS_MODES 7
+#define LOTS_FAIR_MUTEX 7 /* a mutex that always goes to who has waited longest */
+#define LOTS_MODES 8
 
 /* Answers of the verbs. */
 #define LOTS_READY 0     /* acquired: the op holds the lock */
@@ -96,7 +97,8 @@ void lots_op_init(lots_op *op, lots_word *word, uint32_t mode, lots_mailbox *mai
 void lots_op_waits_as(lots_op *op, lots_mailbox *mailbox, uint64_t cookie, uint64_t owner);
 /* First call: LOTS_READY, LOTS_PARKED (not queued: the lock is not free now), LOTS_MISUSE if it was asked for already. */
 int lots_op_try(lots_op *op);
-/* Acquire or queue: LOTS_READY, LOTS_PARKED, LOTS_CLOSED, LOTS_MISUSE. Again after every wake. */
+/* Acquire or queue: LOTS_READY, LOTS_PARKED, LOTS_CLOSED, LOTS_MISUSE. Again after every wake. For tasks; a thread calls
+ * lots_op_wait, which also waits until whoever woke it is done with the op's memory. */
 int lots_op_poll(lots_op *op);
 /* Threads: poll and sleep until READY, TIMED_OUT or INTERRUPTED (call again, the place in the queue is kept; or cancel). */
 int lots_op_wait(lots_op *op, int64_t deadline_ns);

@@ -58,6 +58,7 @@ typedef struct lots_mode {
     uint64_t adds;       /* ONE_READER and flags */
     uint64_t gives_up;   /* what it held until then, of the same: an upgrade turns one into the other in one step */
     int drains;          /* after entering, wait until the readers are gone */
+    int fair;            /* who waits so is handed the lock, always: nobody comes before it */
 } lots_mode;
 
 extern const lots_mode lots_modes[LOTS_MODES];

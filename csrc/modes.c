@@ -14,6 +14,7 @@ const lots_mode lots_modes[LOTS_MODES] = {
     [LOTS_UPGRADABLE] = {.blocked_by = WRITER | UPGRADABLE, .unless = 0, .adds = ONE_READER | UPGRADABLE, .drains = 0},
     /* Asked for by the upgradable one only, so nothing is in the way: no writer can be in between. The other readers leave. */
     [LOTS_UPGRADE] = {.blocked_by = WRITER, .adds = WRITER, .gives_up = ONE_READER | UPGRADABLE, .drains = 1},
+    [LOTS_FAIR_MUTEX] = {.blocked_by = WRITER, .adds = WRITER, .fair = 1},
     /* No word. */
     [LOTS_PARK] = {.blocked_by = 0},
 };

@@ -11,15 +11,19 @@
  *                     its owner: cancel BY_TIMEOUT / BY_CANCEL       HELD / GONE: the next in line gets it
  *                     the keeper (a task too late to look)           QUEUED NOTIFY, if there is a next in line to get it
  *
+ * The next in line is another that asks for no lock, for a wake alone tells it; if its loop was too late, no task of that loop.
+ *
  * No notification is lost. The owner is queued before it lets go of the lock, so whoever changes what it waits for, under that
  * lock, finds it in the queue. A poll of a queued one leaves it there (acquire.c, take_up): a nudge must not make it miss a
  * notification that is meant for those who wait now. Of a task that was notified and cancelled, its front asks
  * lots_op_notified and notifies another.
  *
  * No lock is lost. Whoever is put into a lock's queue sets PARKED in a CAS from a word that keeps it out, as in park() of
- * acquire.c; or one of those notified by the same call was woken for the open lock: that one is on its way, takes the lock or
- * passes its wake on, and finds PARKED at its release. So of a crowd that asks for a mutex one is woken, and the others go
- * from queue to queue: no thundering herd.
+ * acquire.c; or one of those notified in the same hold of the bucket locks is to be woken for that very lock, and will own
+ * WRITER or UPGRADABLE. That one takes the lock, or finds it taken, or passes its wake on; and whoever then owns the flag finds
+ * PARKED at the release, for it is told only after all the others were queued. A reader would not do: who leaves with only its
+ * share wakes nobody. Nor would one who is aside: it comes when its handlers are through. So of a crowd that asks for a mutex
+ * one is woken, and the others go from queue to queue: no thundering herd.
  *
  * Two buckets are locked, the key's and the word's, in the order of their addresses (lot_lock_two). An op's key changes under
  * both, so lot_lock_of finds it in one or the other.
@@ -63,9 +67,17 @@ static lots_waiter *first_of(lots_bucket *b, uintptr_t key, uint64_t ticket, uin
     return NULL;
 }
 
-lots_waiter *next_in_line(lots_bucket *b, lots_waiter *w)
+lots_waiter *next_in_line(lots_bucket *b, lots_waiter *w, const lots_mailbox *but)
 {
-    return first_of(b, (uintptr_t)a64_load(&w->key, RELAXED), 0, UINT64_MAX); /* under its bucket lock; it is not queued */
+    lots_waiter *next = lot_queue(b, (uintptr_t)a64_load(&w->key, RELAXED)); /* under its bucket lock */
+    for (; next; next = next->next) {
+        if (next->word || next == w)
+            continue;
+        if (!next->mailbox || (next->mailbox != but && !mailbox_cannot_run(next->mailbox)))
+            return next;
+        next->skipped = 1;
+    }
+    return NULL;
 }
 
 static void wake(lots_bucket *b, lots_waiter *w, uint64_t token, lots_batch *batch)
@@ -76,7 +88,7 @@ static void wake(lots_bucket *b, lots_waiter *w, uint64_t token, lots_batch *bat
 
 void pass_on(lots_bucket *b, lots_waiter *w, lots_batch *batch)
 {
-    lots_waiter *next = next_in_line(b, w);
+    lots_waiter *next = next_in_line(b, w, NULL);
     if (!next)
         return;
     lot_unlink(b, next);
@@ -108,18 +120,19 @@ static lots_bucket *bucket_for(lots_bucket *b, const lots_waiter *w)
 static lots_waiter *lock_for_first(uintptr_t key, uint64_t ticket, uint64_t limit, lots_bucket **from, lots_bucket **to)
 {
     for (;;) {
-        lots_bucket *b = lot_lock(key), *other;
+        lots_bucket *b = lot_lock(key);
         lots_waiter *w = first_of(b, key, ticket, limit);
+        uintptr_t lock;
         *from = *to = b;
         if (!w) {
             lot_unlock(b);
             return NULL;
         }
-        other = bucket_for(b, w);
-        if (other == b)
+        if (bucket_for(b, w) == b)
             return w;
-        lot_unlock(b);
-        b = lot_lock_two(key, lot_key(w->word, PHASE_ENTER), to); /* its word is not read: only where it is */
+        lock = lot_key(w->word, PHASE_ENTER);
+        lot_unlock(b); /* from here on it may be gone */
+        b = lot_lock_two(key, lock, to);
         w = first_of(b, key, ticket, limit);
         if (w && bucket_for(b, w) == *to)
             return w;
@@ -129,32 +142,60 @@ static lots_waiter *lock_for_first(uintptr_t key, uint64_t ticket, uint64_t limi
     }
 }
 
-/* It has its notification, and now asks for the lock: woken for it if it is open, else queued for it. 1: it was woken. */
-static int ask_for_lock(lots_bucket *b, lots_bucket *to, lots_waiter *w, int woken_before, uint64_t token, lots_batch *batch)
+/* It was notified and asks for its lock: 1: it is to be woken, for the lock is open; 0: it is queued there. `taken`: the lock
+ * that one of those who are to be woken will own WRITER or UPGRADABLE of, or NULL. */
+static int ask_for_lock(lots_bucket *to, lots_waiter *w, const lots_word **taken)
 {
     uintptr_t key = lot_key(w->word, PHASE_ENTER);
     uint64_t seen = word_load(w->word);
-    lot_unlink(b, w);
+    int owns_flag = (waiter_mode(w)->adds & (WRITER | UPGRADABLE)) != 0;
     w->phase = PHASE_ENTER;
     w->ticket = 0; /* it arrives at another queue now, behind those who are there */
     a64_store(&w->key, key, RELAXED); /* under both bucket locks, see lot_lock_of */
-    for (;;) {
-        if (w->aside || (word_may_enter(seen, waiter_mode(w)) && !(woken_before && (waiter_mode(w)->adds & (WRITER | UPGRADABLE))))) {
-            wake(to, w, token, batch);
-            return 1;
-        }
+    if (w->aside)
+        return 1;
+    while (!word_may_enter(seen, waiter_mode(w)) || (owns_flag && *taken == w->word)) {
         /* RELAXED: the bit publishes nothing; whoever acts on it takes the bucket lock first. */
         if ((seen & PARKED) || a64_cas(word_atomic(w->word), &seen, seen | PARKED, RELAXED)) {
-            w->token = token;
             lot_enqueue(to, w, key);
             return 0;
         }
     }
+    if (owns_flag)
+        *taken = w->word;
+    return 1;
 }
 
 static int batch_has_room(const lots_batch *batch, const lots_waiter *w)
 {
     return w->mailbox || batch->thread_count < BATCH_THREADS;
+}
+
+/* Notify `first` and those after it that go to the bucket `to`; returns how many. A thread is left alone once it is told, and
+ * may come and go at once: so all are told last. */
+static size_t notify_some(lots_bucket *b, lots_bucket *to, lots_waiter *w, size_t most, uintptr_t key, uint64_t ticket,
+                          uint64_t limit, uint64_t token, lots_batch *batch)
+{
+    lots_waiter *first = NULL, **end = &first, *next;
+    const lots_word *taken = NULL;
+    size_t done = 0;
+    unsigned threads = 0;
+    do {
+        lot_unlink(b, w);
+        w->token = token;
+        if (!w->word || ask_for_lock(to, w, &taken)) {
+            threads += !w->mailbox;
+            w->next = NULL;
+            *end = w;
+            end = &w->next;
+        }
+        w = ++done < most ? first_of(b, key, ticket, limit) : NULL;
+    } while (w && bucket_for(b, w) == to && (w->mailbox || threads < BATCH_THREADS));
+    for (w = first; w; w = next) {
+        next = w->next;
+        lot_wake_later(to, w, LOTS_NORMAL, batch);
+    }
+    return done;
 }
 
 size_t lots_notify(uintptr_t key, size_t most, uint64_t ticket, uint64_t token, lots_mailbox *own, int *mail)
@@ -166,16 +207,7 @@ size_t lots_notify(uintptr_t key, size_t most, uint64_t ticket, uint64_t token, 
     lots_waiter *w;
     lot_unlock(b);
     while (done < most && (w = lock_for_first(key, ticket, limit, &b, &to))) {
-        int woken = 0;
-        do {
-            if (w->word)
-                woken |= ask_for_lock(b, to, w, woken, token, &batch);
-            else {
-                lot_unlink(b, w);
-                wake(b, w, token, &batch);
-            }
-            w = ++done < most ? first_of(b, key, ticket, limit) : NULL;
-        } while (w && bucket_for(b, w) == to && batch_has_room(&batch, w));
+        done += notify_some(b, to, w, most - done, key, ticket, limit, token, &batch);
         lot_unlock_two(b, to);
         batch_wake(&batch);
     }
@@ -201,6 +233,8 @@ size_t lots_requeue(uintptr_t from, uintptr_t to, size_t most_woken, size_t most
         for (w = lot_queue(b, from); w && w->ticket <= limit && !full; w = next) {
             next = w->next;
             if (w->word) /* it asks for a lock: only lots_notify knows how */
+                continue;
+            if (w->mailbox && a32_load(&w->mailbox->closed, RELAXED)) /* its loop's walk may have passed `to` already (revoke.c) */
                 continue;
             if (done < most_woken) {
                 if (w->mailbox && mailbox_cannot_run(w->mailbox)) {

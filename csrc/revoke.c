@@ -67,8 +67,12 @@ static int admit_walk_rest(walk *k, lots_bucket *b, lots_batch *batch)
     return 1;
 }
 
-/* A notification is kept for its late task if nobody else can have it: nobody would bring it back. */
-static int revocable(lots_bucket *b, lots_waiter *w) { return w->phase != PHASE_NOTIFY || next_in_line(b, w) != NULL; }
+/* A notification is kept for its late task if nobody else can have it: nobody would bring it back. Another task of the same
+ * loop could not use it either. */
+static int revocable(lots_bucket *b, lots_waiter *w)
+{
+    return w->phase != PHASE_NOTIFY || next_in_line(b, w, w->mailbox) != NULL;
+}
 
 static void revoke(walk *k, lots_bucket *b, lots_waiter *w, lots_batch *batch)
 {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import functools
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from tests.worlds import Attempt, TaskAttempt, ThreadAttempt, outcome_of, wait_u
 class Change:
     """A waiting method of a guard, on its way."""
 
-    _task: asyncio.Task[None]
+    _task: Any
 
     def __init__(self, attempt: Attempt, begin: Callable[[Any], Any]) -> None:
         self._attempt = attempt
@@ -27,7 +26,7 @@ class Change:
             self._outcome = attempt.later(lambda: begin(guard))
 
     def _start(self, attempt: TaskAttempt, guard: Any, begin: Callable[[Any], Any]) -> None:
-        self._task = attempt._loop.loop.create_task(self._live(guard, begin))
+        self._task = attempt._loop.start_task(self._live(guard, begin))
 
     async def _live(self, guard: Any, begin: Callable[[Any], Any]) -> None:
         try:

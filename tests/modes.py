@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
-from aiolots import Mutex, RwLock
+from aiolots import FairMutex, Mutex, RwLock
 
 READER = 16
 WRITER = 8
@@ -57,10 +57,11 @@ WRITE_AFTER_READER = WRITE._replace(hinder=RwLock.try_read)  # it waits in its s
 UPGRADABLE_READ = Mode("upgradable_read", RwLock, RwLock.upgradable_read, RwLock.try_write, READER | UPGRADABLE)
 UPGRADABLE_AFTER_ANOTHER = UPGRADABLE_READ._replace(hinder=RwLock.try_upgradable_read)
 LOCK = Mode("lock", Mutex, Mutex.lock, Mutex.try_lock, WRITER)
+FAIR_LOCK = Mode("lock", FairMutex, FairMutex.lock, FairMutex.try_lock, WRITER)
 DROP_IN = Mode("drop_in", Mutex, DropIn, Mutex.try_lock, WRITER)
 
-GUARDED = (READ, READ_RECURSIVE, UPGRADABLE_READ, WRITE, LOCK)  # those with a guard
-EXCLUSIVE = (WRITE, LOCK, DROP_IN)
+GUARDED = (READ, READ_RECURSIVE, UPGRADABLE_READ, WRITE, LOCK, FAIR_LOCK)  # those with a guard
+EXCLUSIVE = (WRITE, LOCK, FAIR_LOCK, DROP_IN)
 ALL = (*GUARDED, DROP_IN)
 WAITS = (
     READ,
@@ -70,11 +71,12 @@ WAITS = (
     WRITE,
     WRITE_AFTER_READER,
     LOCK,
+    FAIR_LOCK,
     DROP_IN,
 )  # every way to wait
 
 
 def name_of(mode: Mode) -> str:
     """Name a row, for pytest."""
-    special = {WRITE_AFTER_READER: "write_after_reader", UPGRADABLE_AFTER_ANOTHER: "upgradable_after_another"}
+    special = {FAIR_LOCK: "fair_lock", WRITE_AFTER_READER: "write_after_reader", UPGRADABLE_AFTER_ANOTHER: "upgradable_after_another"}
     return special.get(mode, mode.name)

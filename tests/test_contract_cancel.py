@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 
 from aiolots import Mutex, RwLock, lowlevel
-from tests import modes
+from tests import modes, tasks
 from tests.modes import READER, WRITER, Mode, name_of
+from tests.tasks import CANCELLED
 from tests.worlds import (
     WORLDS,
-    Interrupted,
     World,
     assert_idle,
+    is_the_original,
     on_each_loop,
+    on_every_loop,
     until,
     until_parked,
     wait_until,
@@ -31,11 +33,6 @@ each_wait = pytest.mark.parametrize("mode", modes.WAITS, ids=name_of)
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     with World(request.param) as world:
         yield world
-
-
-def is_the_original(error: BaseException, message: str) -> bool:
-    """Whether this is the cancellation that was asked for: in a task with its message, in a thread its kind."""
-    return isinstance(error, Interrupted) or (isinstance(error, asyncio.CancelledError) and error.args == (message,))
 
 
 @each_wait
@@ -116,23 +113,24 @@ def test_a_draining_writer_leaves_and_the_next_one_drains(world: World) -> None:
 
 
 @each_wait
-@on_each_loop
+@on_every_loop
 async def test_a_timeout_around_the_acquire(mode: Mode) -> None:
     lock = mode.make()
     hindrance = mode.hinder(lock)
     word = lock.word
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.005):
+        async with tasks.timeout(0.005):
             await mode.request(lock)
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(mode.request(lock), 0.005)
+    if not tasks.in_trio():
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(mode.request(lock), 0.005)
     assert lock.word == word
     hindrance.release()
     assert_idle(lock)
 
 
 @each_wait
-@on_each_loop
+@on_every_loop
 async def test_a_task_group_that_fails_takes_its_waiters_along(mode: Mode) -> None:
     lock = mode.make()
     hindrance = mode.hinder(lock)
@@ -146,9 +144,9 @@ async def test_a_task_group_that_fails_takes_its_waiters_along(mode: Mode) -> No
         raise ZeroDivisionError
 
     with pytest.raises(ExceptionGroup) as error:
-        async with asyncio.TaskGroup() as group:
+        async with tasks.Group() as group:
             for coroutine in (enter, enter, enter, fail):
-                group.create_task(coroutine())
+                group.start(coroutine())
     assert len(error.value.exceptions) == 1
     assert lock.word == word
     hindrance.release()
@@ -200,7 +198,7 @@ async def test_no_checkpoint_where_nothing_is_waited_for(mode: Mode) -> None:
 
 
 @each_wait
-@on_each_loop
+@on_every_loop
 async def test_a_coroutine_that_waits_is_closed(mode: Mode) -> None:
     lock = mode.make()
     hindrance = mode.hinder(lock)
@@ -222,7 +220,7 @@ async def test_a_coroutine_that_waits_is_closed(mode: Mode) -> None:
 
 
 @each_wait
-@on_each_loop
+@on_every_loop
 async def test_cancelled_twice(mode: Mode) -> None:
     lock = mode.make()
     hindrance = mode.hinder(lock)
@@ -231,11 +229,11 @@ async def test_cancelled_twice(mode: Mode) -> None:
     async def enter() -> None:
         await mode.request(lock)
 
-    task = asyncio.create_task(enter())
+    task = tasks.start(enter())
     await until_parked(lock, 1)
     task.cancel("first")
     task.cancel("second")
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(CANCELLED):
         await task
     assert lock.word == word
     hindrance.release()
@@ -258,21 +256,21 @@ async def test_the_cancellation_is_the_original_one() -> None:
     assert_idle(lock)
 
 
-@on_each_loop
+@on_every_loop
 async def test_a_cancelled_holder_releases() -> None:
     lock = RwLock(None)
 
     async def hold(request: Any) -> None:
         async with request():
-            await asyncio.get_running_loop().create_future()
+            await tasks.for_ever()
 
     for request in (lock.read, lock.write, lock.read_recursive, functools.partial(lock.try_write_for, 5)):
-        task = asyncio.create_task(hold(request))
+        task = tasks.start(hold(request))
         await until(lock.is_locked)
-        waiter = asyncio.ensure_future(lock.write())
+        waiter = tasks.start(lock.write())
         await until_parked(lock, 1)
         task.cancel()
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(CANCELLED):
             await task
         (await waiter).release()
     assert_idle(lock)

@@ -10,7 +10,7 @@ import pytest
 from aiolots import DeadlockError, RwLock, lowlevel, set_loop_block_policy
 from tests import modes
 from tests.modes import READER, WRITER, Mode, name_of
-from tests.worlds import LoopThread, assert_idle, on_each_loop, run_on
+from tests.worlds import LoopThread, assert_idle, on_every_loop, run_on
 
 each_guarded = pytest.mark.parametrize("mode", modes.GUARDED, ids=name_of)
 
@@ -61,7 +61,7 @@ def test_a_pending_request_has_no_value(mode: Mode) -> None:
 
 
 @pytest.mark.parametrize("mode", [modes.WRITE, modes.LOCK], ids=name_of)
-@on_each_loop
+@on_every_loop
 async def test_a_guard_of_a_try_has_the_colour_of_a_thread(mode: Mode) -> None:
     """And `await try_x_for(0)` gives that of a task: what blocks the loop can never end only if a task of it holds."""
     lock = mode.make()

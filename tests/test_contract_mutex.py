@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from aiolots import DeadlockError, Mutex, set_loop_block_policy
+from tests import tasks
 from tests.worlds import (
     WATCHDOG,
     assert_idle,
     in_thread,
     on_each_loop,
+    on_every_loop,
     parked,
     until_parked,
     wait_until,
@@ -176,7 +178,7 @@ def test_a_guard_whose_mutex_was_released_by_the_drop_in_says_so() -> None:
     assert_idle(mutex)
 
 
-@on_each_loop
+@on_every_loop
 async def test_a_guard_whose_mutex_was_released_by_the_drop_in_holds_it_no_more() -> None:
     """No false positives: an acquire that can end is not refused because of a guard that lost its lock."""
     mutex = Mutex(None)
@@ -205,7 +207,7 @@ async def test_a_guard_whose_mutex_was_released_by_the_drop_in_holds_it_no_more(
     assert not refused
 
 
-@on_each_loop
+@on_every_loop
 async def test_tasks_exclude_each_other() -> None:
     mutex = Mutex(None)
     inside, most = 0, 0
@@ -216,12 +218,12 @@ async def test_tasks_exclude_each_other() -> None:
             async with mutex:
                 inside += 1
                 most = max(most, inside)
-                await asyncio.sleep(0)
+                await tasks.pause()
                 inside -= 1
 
-    async with asyncio.TaskGroup() as group:
+    async with tasks.Group() as group:
         for _ in range(5):
-            group.create_task(work())
+            group.start(work())
     assert (inside, most) == (0, 1)
     assert_idle(mutex)
 
@@ -232,15 +234,15 @@ async def test_async_with_gives_what_asyncio_lock_gives() -> None:
         assert ours is theirs is None
 
 
-@on_each_loop
+@on_every_loop
 async def test_a_thread_and_a_task_exclude_each_other() -> None:
     mutex = Mutex(None)
     async with mutex:
         thread = in_thread(mutex.acquire)
         await until_parked(mutex, 1)
         assert not thread.done()
-    assert await asyncio.to_thread(thread.join)
-    task = asyncio.ensure_future(mutex.__aenter__())
+    assert await tasks.in_a_thread(thread.join)
+    task = tasks.start(mutex.__aenter__())
     await until_parked(mutex, 1)
     in_thread(mutex.release).join()
     await task

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import threading
 from typing import Any
 
 import pytest
 
-from aiolots import LockTimeout, Mutex, RwLock, lowlevel
-from tests import modes
+from aiolots import LockTimeout, RwLock, lowlevel
+from tests import modes, tasks
 from tests.modes import READER, Mode, name_of
-from tests.worlds import WATCHDOG, assert_idle, in_thread, on_each_loop, until_parked, wait_until_parked
+from tests.worlds import WATCHDOG, assert_idle, in_thread, on_every_loop, until_parked, wait_until_parked
 
 each_guarded = pytest.mark.parametrize("mode", modes.GUARDED, ids=name_of)
 
@@ -77,7 +76,7 @@ def uses(request: Any) -> list[Any]:
 
 
 @each_guarded
-@on_each_loop
+@on_every_loop
 async def test_a_request_is_used_once(mode: Mode) -> None:
     lock = mode.make()
     for released in (False, True):
@@ -96,7 +95,7 @@ async def test_a_request_is_used_once(mode: Mode) -> None:
 
 
 @each_guarded
-@on_each_loop
+@on_every_loop
 async def test_a_request_that_timed_out_was_used(mode: Mode) -> None:
     lock = mode.make()
     hindrance = mode.hinder(lock)
@@ -110,12 +109,12 @@ async def test_a_request_that_timed_out_was_used(mode: Mode) -> None:
     assert_idle(lock)
 
 
-@on_each_loop
+@on_every_loop
 async def test_a_request_that_waits_is_not_used_twice() -> None:
     lock = RwLock(None)
     request: Any = lock.write()
     async with lock.read():
-        task = asyncio.ensure_future(request)
+        task = tasks.start(request)
         await until_parked(lock, 1)
         word = lock.word
         for use in uses(request):
@@ -181,11 +180,11 @@ def test_a_guard_that_is_dropped_held_releases_and_warns(mode: Mode) -> None:
 
 
 @each_guarded
-@on_each_loop
+@on_every_loop
 async def test_a_guard_that_a_task_drops_lets_the_next_task_in(mode: Mode) -> None:
     lock = mode.make(name="catalog")
     guard = await mode.request(lock)
-    waiter = asyncio.ensure_future(lock.lock() if isinstance(lock, Mutex) else lock.write())
+    waiter = tasks.start(lock.write() if isinstance(lock, RwLock) else lock.lock())
     await until_parked(lock, 1)
     with pytest.warns(ResourceWarning, match="catalog"):
         del guard
@@ -295,7 +294,7 @@ def test_a_guard_may_be_released_inside_its_with(mode: Mode) -> None:
 
 
 @each_guarded
-@on_each_loop
+@on_every_loop
 async def test_the_body_may_raise(mode: Mode) -> None:
     lock = mode.make()
     with pytest.raises(ZeroDivisionError):

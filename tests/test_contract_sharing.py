@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aiolots import Mutex, RwLock, lowlevel
-from tests import modes
+from tests import modes, tasks
 from tests.modes import READER, WRITER, Mode, name_of
 from tests.worlds import (
     TASK_WORLDS,
@@ -21,6 +21,7 @@ from tests.worlds import (
     assert_idle,
     in_thread,
     on_each_loop,
+    on_every_loop,
     until,
     until_parked,
     wait_until,
@@ -281,14 +282,14 @@ def test_anybody_may_release_a_guard(world: World, mode: Mode) -> None:
     assert_idle(lock)
 
 
-@on_each_loop
+@on_every_loop
 async def test_another_task_may_release_a_guard() -> None:
     lock = Mutex(None)
 
     async def release(guard: Any) -> None:
         guard.release()
 
-    await asyncio.create_task(release(await lock.lock()))
+    await tasks.start(release(await lock.lock()))
     assert_idle(lock)
 
 

@@ -14,7 +14,7 @@ import pytest
 from aiolots import LockTimeout, Mutex, RwLock, decode
 from tests import modes
 from tests.modes import Mode, name_of
-from tests.worlds import WORLDS, World, assert_idle, on_each_loop, wait_until_parked
+from tests.worlds import WORLDS, World, assert_idle, on_each_loop, on_every_loop, wait_until_parked
 
 TIMED_WAITS = tuple(mode for mode in modes.WAITS if mode is not modes.DROP_IN)
 
@@ -193,7 +193,7 @@ def test_with_and_a_timeout_that_runs_out_raises_and_skips_the_body(mode: Mode) 
 
 
 @each_guarded
-@on_each_loop
+@on_every_loop
 async def test_async_with_and_a_timeout_that_runs_out_raises_and_skips_the_body(mode: Mode) -> None:
     lock = mode.make()
     hindrance = mode.hinder(lock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,7 +21,18 @@ from aiolots import (
 )
 from tests.changes import Change
 from tests.modes import READER, UPGRADABLE, WRITER
-from tests.worlds import WATCHDOG, WORLDS, Interrupted, World, assert_idle, in_thread, wait_until, wait_until_parked
+from tests.worlds import (
+    WATCHDOG,
+    WORLDS,
+    Interrupted,
+    World,
+    assert_idle,
+    in_thread,
+    no_collector,
+    on_each_loop,
+    wait_until,
+    wait_until_parked,
+)
 
 ALONE = READER | UPGRADABLE
 
@@ -166,7 +178,7 @@ def test_r19_an_upgrade_that_gives_up_is_upgradable_and_lets_readers_in(world: W
         change.cancel()
         with pytest.raises(BaseException) as raised:
             change.result()
-        assert type(raised.value).__name__ in (Interrupted.__name__, "CancelledError")
+        assert type(raised.value).__name__ in (Interrupted.__name__, "CancelledError", "Cancelled")
     elif how == "upgrade":
         with pytest.raises(LockTimeout, match="no upgrade within"):
             change.result()
@@ -268,6 +280,30 @@ def test_a_guard_that_changed_and_was_dropped_releases_what_it_holds() -> None:
     assert_idle(lock)
 
 
+@on_each_loop
+async def test_a_guard_that_is_garbage_in_the_middle_of_an_upgrade_releases() -> None:
+    """The collector comes to the guard while it is changing, and then to what changes it, which makes it held again."""
+    lock = RwLock(None)
+    reader = lock.try_read()
+    assert reader is not None
+
+    async def begin_and_drop() -> None:
+        guard = await lock.upgradable_read()
+        upgrade: Any = guard.upgrade()
+        upgrade.send(None)
+        assert lock.word & WRITER
+        garbage: list[Any] = [guard, upgrade]
+        garbage.append(garbage)
+
+    with no_collector():
+        await begin_and_drop()
+        with pytest.warns(ResourceWarning, match="was dropped while it held"):
+            gc.collect()
+    assert lock.word == READER
+    reader.release()
+    assert_idle(lock)
+
+
 def test_of_two_threads_one_changes_it() -> None:
     for _ in range(200):
         lock = RwLock(None)
@@ -324,7 +360,7 @@ def test_a_cancelled_bump_holds_nothing(world: World) -> None:
     change.cancel()
     with pytest.raises(BaseException) as raised:
         change.result()
-    assert type(raised.value).__name__ in (Interrupted.__name__, "CancelledError")
+    assert type(raised.value).__name__ in (Interrupted.__name__, "CancelledError", "Cancelled")
     assert not guard.is_held()
     writer.release()
     assert_idle(lock)

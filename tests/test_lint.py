@@ -57,9 +57,7 @@ def atomics_have_one_home(path: str, text: str) -> Iterator[int]:
 
 def sleeping_has_few_homes(path: str, text: str) -> Iterator[int]:
     if not re.fullmatch(r"csrc/(parker_\w+\.[ch]|bucket_lock\.h|keeper\.c)", path):
-        yield from c_lines(
-            r"\bfutex\s*\(|\bSYS_futex|\bFUTEX_|linux/futex\.h|\busleep\b|nanosleep\b|\bsched_yield\b", text
-        )
+        yield from c_lines(r"\bfutex\s*\(|\bSYS_futex|\bFUTEX_|linux/futex\.h|\busleep\b|nanosleep\b|\bsched_yield\b", text)
 
 
 def python_has_one_home(path: str, text: str) -> Iterator[int]:
@@ -139,10 +137,10 @@ def knows_the_core(path: str, text: str) -> Iterator[int]:
 
 
 def knows_event_loops(path: str, text: str) -> Iterator[int]:
-    if path == "aiolots/_loops.py" or re.match(r"aiolots/(_?demo(/|\.py|_)|testing/)", path):
+    if re.match(r"aiolots/(_(asyncio|trio)_port\.py$|_?demo(/|\.py|_)|testing/)", path):
         return
     for line, name in imports(text, package_of(path)):
-        if name.split(".")[0] in ("asyncio", "uvloop", "selectors", "trio"):
+        if name.split(".")[0] in ("asyncio", "uvloop", "selectors", "trio", "anyio", "sniffio"):
             yield line
 
 
@@ -176,20 +174,20 @@ RULES = [
     HouseRule(atomics_have_one_home, C, "the explorer swaps csrc/atomics.h: an atomic named elsewhere escapes it"),
     HouseRule(sleeping_has_few_homes, C, "only parkers, the bucket lock and the keeper sleep: elsewhere it holds the GIL"),
     HouseRule(python_has_one_home, C, "the core compiles without Python; Python.h belongs under csrc/python/"),
-    HouseRule(
-        arithmetic_is_explained, C, "invariant W1: arithmetic on an atomic needs a comment close by on why it is safe"
-    ),
+    HouseRule(arithmetic_is_explained, C, "invariant W1: arithmetic on an atomic needs a comment close by on why it is safe"),
     HouseRule(orders_are_spelled_out, C, "the memory order is spelled out at each call, as the last argument"),
     HouseRule(no_await_in_and_or, PYTHON, "CPython 3.11.7 miscompiles `x or await y` inside `try`: write an `if`"),
-    HouseRule(knows_event_loops, ("aiolots/**/*.py",), "only aiolots/_loops.py knows event loops"),
+    HouseRule(
+        knows_event_loops,
+        ("aiolots/**/*.py",),
+        "one file for each library knows its event loops, behind the interface of aiolots/_loops.py",
+    ),
     HouseRule(
         looks_through_the_heap,
         ("aiolots/**/*.py",),
         "a list of all objects holds tuples that other threads are making: `tuple(generator)` fails there",
     ),
-    HouseRule(
-        sleeps_for_a_time, ("tests/**/*.py",), "wait until everybody is parked, or say `# time itself is tested`"
-    ),
+    HouseRule(sleeps_for_a_time, ("tests/**/*.py",), "wait until everybody is parked, or say `# time itself is tested`"),
     HouseRule(
         too_long,
         tuple(f"{room}/**/*.{ending}" for room in ROOMS for ending in ("c", "h", "py", "pyi", "sh")),
@@ -224,6 +222,8 @@ SAMPLES: list[tuple[Rule, str, str, list[int]]] = [
     (knows_the_core, "aiolots/sub/a.py", "from .._core import lib\nfrom . import _core\n", [1]),
     (knows_event_loops, "aiolots/a.py", "import asyncio.events\nfrom selectors import EVENT_READ\n", [1, 2]),
     (knows_event_loops, "aiolots/a.py", "if TYPE_CHECKING:\n    import asyncio\nelse:\n    import uvloop\n", [4]),
+    (knows_event_loops, "aiolots/_loops.py", "from aiolots import _asyncio_port\nimport trio\n", [2]),
+    (knows_event_loops, "aiolots/_trio_port.py", "import trio\n", []),
     (knows_event_loops, "aiolots/demo/run.py", "import asyncio\n", []),
     (knows_event_loops, "aiolots/testing/_world.py", "import asyncio\n", []),
     (knows_event_loops, "aiolots/testing_.py", "import asyncio\n", [1]),

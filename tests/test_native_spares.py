@@ -39,7 +39,7 @@ async def use(*locks: Any, rounds: int = 1) -> None:
     for lock in locks:
         for _ in range(rounds):
             for mode in modes.GUARDED:
-                if hasattr(lock, mode.name):
+                if type(lock) is mode.make:
                     with mode.request(lock) as guard:
                         assert guard
                     async with mode.request(lock) as guard:

@@ -226,14 +226,27 @@ del aiolots
 gc.collect()
 {FRESH}"""
 }
-if sys.version_info < (3, 12):  # from then on a second interpreter is refused by import itself
-    SCRIPTS["after a subinterpreter"] = f"""
+SCRIPTS["beside a subinterpreter"] = f"""
 import sys
-import _xxsubinterpreters as interpreters
-other = interpreters.create()
-inside = "import aiolots; aiolots.RwLock().read().acquire().release()"
-interpreters.run_string(other, f"import sys; sys.path[:0] = {{sys.path!r}}; {{inside}}")
+import aiolots
+if sys.version_info >= (3, 13):
+    import _interpreters as interpreters
+    other, run = interpreters.create("legacy"), interpreters.exec
+elif sys.version_info >= (3, 12):
+    import _xxsubinterpreters as interpreters
+    other, run = interpreters.create(isolated=False), interpreters.run_string
+else:
+    import _xxsubinterpreters as interpreters
+    other, run = interpreters.create(), interpreters.run_string
+held = aiolots.RwLock().write().acquire()
+inside = "import aiolots; lock = aiolots.RwLock(); lock.read().acquire().release(); lock.write().acquire().release()"
+assert run(other, f"import sys; sys.path[:0] = {{sys.path!r}}; {{inside}}") is None
 interpreters.destroy(other)
+try:  # what it says was looked up at import: here, not in the one that is gone
+    held._lock.write(timeout=0).acquire()
+except aiolots.LockTimeout:
+    pass
+held.release()
 {FRESH}"""
 
 

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from aiolots import Mutex, decode, lowlevel
-from tests import modes
+from tests import modes, tasks
 from tests.modes import WRITER, Mode, name_of
+from tests.tasks import CANCELLED
 from tests.worlds import (
     LOOP_KINDS,
     WATCHDOG,
@@ -27,6 +28,7 @@ from tests.worlds import (
     assert_idle,
     in_thread,
     on_each_loop,
+    on_every_loop,
     parked,
     until,
     until_parked,
@@ -302,22 +304,22 @@ async def test_r14_a_release_does_not_await_so_no_cancellation_falls_into_it(mod
 
 
 @pytest.mark.parametrize("mode", modes.GUARDED, ids=name_of)
-@on_each_loop
+@on_every_loop
 async def test_r14_cancelled_twice_in_the_body(mode: Mode) -> None:
     lock = mode.make()
 
     async def hold() -> None:
         async with mode.request(lock):
-            await asyncio.get_running_loop().create_future()
+            await tasks.for_ever()
 
     for _ in range(3):
-        holder = asyncio.create_task(hold())
+        holder = tasks.start(hold())
         await until(lock.is_locked)
-        others = [asyncio.create_task(taken(lock, mode)) for _ in range(2)]
+        others = [tasks.start(taken(lock, mode)) for _ in range(2)]
         holder.cancel()
-        await asyncio.sleep(0)
+        await tasks.pause()
         holder.cancel()
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(CANCELLED):
             await holder
-        await asyncio.gather(*others)
+        await tasks.all_of(*others)
         assert_idle(lock)

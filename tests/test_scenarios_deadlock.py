@@ -18,12 +18,13 @@ from aiolots import (
     lowlevel,
     set_loop_block_policy,
 )
+from tests import tasks
 from tests.test_scenarios_loops import PROMPTLY, each_loop, policy, take
 from tests.worlds import (
     LoopThread,
     assert_idle,
     in_thread,
-    on_each_loop,
+    on_every_loop,
     wait_until,
     wait_until_parked,
 )
@@ -31,7 +32,7 @@ from tests.worlds import (
 # --- R22: it could never end ------------------------------------------------------------------------------------------
 
 
-@on_each_loop
+@on_every_loop
 async def test_r22_task_holds_and_its_loops_thread_asks() -> None:
     lock = RwLock(name="r22")
     async with lock.write():
@@ -50,13 +51,13 @@ async def test_r22_task_holds_and_its_loops_thread_asks() -> None:
     assert_idle(lock, mutex)
 
 
-@on_each_loop
+@on_every_loop
 async def test_r22_reader_behind_a_writer_that_waits_for_this_loop() -> None:
     """A task holds a share, a thread's writer drains, the loop's thread asks for a share: each waits for the next."""
     lock = RwLock()
     share = await lock.read()
     writer = in_thread(take, lock.write)
-    await asyncio.to_thread(wait_until_parked, lock, 1)
+    await tasks.in_a_thread(wait_until_parked, lock, 1)
     last_resort = in_thread(wait_until_parked, lock, 2)  # if it does park, end it after all
     rescue = in_thread(lambda: (last_resort.join(), share.release()))
     try:
@@ -119,7 +120,7 @@ def test_r22_holder_elsewhere_is_no_deadlock(kind: str) -> None:
     assert_idle(lock)
 
 
-@on_each_loop
+@on_every_loop
 async def test_r22_timed_acquire_just_times_out() -> None:
     lock = RwLock()
     async with lock.write():

@@ -19,16 +19,18 @@ from aiolots import (
     set_loop_block_policy,
 )
 from tests.worlds import (
+    EVERY_KIND,
     LOOP_KINDS,
-    LoopThread,
     assert_idle,
     in_thread,
+    new_loop,
     outcome_of,
     wait_until_parked,
 )
 
 PROMPTLY = 1.0  # seconds, as R20 has it
 each_loop = pytest.mark.parametrize("kind", LOOP_KINDS)
+each_kind = pytest.mark.parametrize("kind", EVERY_KIND)
 each_release = pytest.mark.parametrize("fair", [False, True], ids=["release", "release_fair"])
 
 
@@ -69,12 +71,12 @@ async def take_in_task(request: Callable[[], Any]) -> None:
 # --- R20: the waiter's loop is stopped or closed ----------------------------------------------------------------------
 
 
-@each_loop
+@each_kind
 @each_release
 def test_r20_waiters_loop_stopped(kind: str, fair: bool) -> None:
     lock = RwLock()
     guard = lock.write().acquire()
-    with LoopThread(kind) as loop:
+    with new_loop(kind) as loop:
         waiting = loop.submit(take_in_task(lock.write))
         wait_until_parked(lock, 1)
         loop.stop()
@@ -89,12 +91,12 @@ def test_r20_waiters_loop_stopped(kind: str, fair: bool) -> None:
     assert_idle(lock)
 
 
-@each_loop
+@each_kind
 @each_release
 def test_r20_next_comes_after_the_release(kind: str, fair: bool) -> None:
     lock = Mutex()
     guard = lock.lock().acquire()
-    with LoopThread(kind) as loop:
+    with new_loop(kind) as loop:
         waiting = loop.submit(take_in_task(lock.lock))
         wait_until_parked(lock, 1)
         loop.stop()
@@ -105,12 +107,12 @@ def test_r20_next_comes_after_the_release(kind: str, fair: bool) -> None:
     assert_idle(lock)
 
 
-@each_loop
+@each_kind
 @each_release
 def test_r20_waiters_loop_closed(kind: str, fair: bool, no_revocation: None) -> None:
     lock = RwLock()
     guard = lock.write().acquire()
-    loop = LoopThread(kind)
+    loop = new_loop(kind)
     loop.submit(take_in_task(lock.write))
     wait_until_parked(lock, 1)
     behind = in_thread(take, lock.write)
@@ -122,12 +124,12 @@ def test_r20_waiters_loop_closed(kind: str, fair: bool, no_revocation: None) -> 
     assert_idle(lock)
 
 
-@each_loop
+@each_kind
 def test_r20_loop_closed_after_the_wake(kind: str, no_revocation: None) -> None:
     """The lock was handed to a task whose loop is closed before it looks: it is passed on."""
     lock = RwLock()
     guard = lock.write().acquire()
-    loop = LoopThread(kind)
+    loop = new_loop(kind)
     loop.submit(take_in_task(lock.write))
     wait_until_parked(lock, 1)
     behind = in_thread(take, lock.read)
@@ -141,13 +143,13 @@ def test_r20_loop_closed_after_the_wake(kind: str, no_revocation: None) -> None:
     assert_idle(lock)
 
 
-@each_loop
+@each_kind
 @each_release
 def test_r20_several_waiters_of_a_stopped_loop(kind: str, fair: bool) -> None:
     """One revocation is enough for a whole loop: its other tasks are passed over too."""
     lock = RwLock()
     guard = lock.write().acquire()
-    with LoopThread(kind) as loop:
+    with new_loop(kind) as loop:
         waiting = []
         for i, request in enumerate([lock.write, lock.read, lock.write, lock.read, lock.read, lock.write] * 4, 1):
             waiting.append(loop.submit(take_in_task(request)))
@@ -164,12 +166,12 @@ def test_r20_several_waiters_of_a_stopped_loop(kind: str, fair: bool) -> None:
     assert_idle(lock)
 
 
-@each_loop
+@each_kind
 def test_r20_draining_writer_on_a_stopped_loop(kind: str) -> None:
     """A task owns WRITER and waits for readers to leave; when they do, it cannot run, and everybody is behind it."""
     lock = RwLock()
     reader = lock.read().acquire()
-    with LoopThread(kind) as loop:
+    with new_loop(kind) as loop:
         waiting = loop.submit(take_in_task(lock.write))
         wait_until_parked(lock, 1)
         assert lowlevel.waiters(lock)[0].draining
@@ -185,12 +187,12 @@ def test_r20_draining_writer_on_a_stopped_loop(kind: str) -> None:
     assert_idle(lock)
 
 
-@each_loop
+@each_kind
 def test_r20_draining_writer_on_a_loop_closed(kind: str, no_revocation: None) -> None:
     """When its loop is closed a draining writer gives WRITER back: readers behind it enter while the first one is in."""
     lock = RwLock()
     reader = lock.read().acquire()
-    loop = LoopThread(kind)
+    loop = new_loop(kind)
     loop.submit(take_in_task(lock.write))
     wait_until_parked(lock, 1)
     behind = in_thread(take, lock.read)
@@ -205,14 +207,14 @@ def test_r20_draining_writer_on_a_loop_closed(kind: str, no_revocation: None) ->
 # --- R21: the loop's own thread sleeps in a sync acquire --------------------------------------------------------------
 
 
-@each_loop
+@each_kind
 @each_release
 @pytest.mark.parametrize("queued", [1, 3])
 def test_r21_loop_blocks_on_itself(kind: str, fair: bool, queued: int, no_revocation: None) -> None:
     """Tasks of the loop are queued first, but only its sleeping thread can take the lock: it does."""
     lock = RwLock()
     guard = lock.write().acquire()
-    with LoopThread(kind) as loop, policy("allow"):
+    with new_loop(kind) as loop, policy("allow"):
         tasks = [loop.submit(take_in_task(lock.write)) for _ in range(queued)]
         wait_until_parked(lock, queued)
         blocks = in_thread(loop.call, lambda: take(lock.write))
@@ -224,7 +226,7 @@ def test_r21_loop_blocks_on_itself(kind: str, fair: bool, queued: int, no_revoca
     assert_idle(lock)
 
 
-@each_loop
+@each_kind
 def test_r21_wake_sent_before_the_block(kind: str, no_revocation: None) -> None:
     """The task owns the lock already, by hand-over, when the thread of its loop goes to sleep for it: it is recalled."""
     lock = RwLock()
@@ -236,7 +238,7 @@ def test_r21_wake_sent_before_the_block(kind: str, no_revocation: None) -> None:
         assert lock.is_locked_exclusive()
         take(lock.write)
 
-    with LoopThread(kind) as loop, policy("allow"):
+    with new_loop(kind) as loop, policy("allow"):
         task = loop.submit(take_in_task(lock.write))
         wait_until_parked(lock, 1)
         loop.call(callback, PROMPTLY)
@@ -244,7 +246,7 @@ def test_r21_wake_sent_before_the_block(kind: str, no_revocation: None) -> None:
     assert_idle(lock)
 
 
-@each_loop
+@each_kind
 def test_r21_wake_sent_by_itself(kind: str, no_revocation: None) -> None:
     """A release on the loop's own thread hands over to its task, and the same callback wants the lock again."""
     lock = Mutex()
@@ -254,7 +256,7 @@ def test_r21_wake_sent_by_itself(kind: str, no_revocation: None) -> None:
         assert lock.is_locked()
         take(lock.lock)
 
-    with LoopThread(kind) as loop, policy("allow"):
+    with new_loop(kind) as loop, policy("allow"):
         guard = lock.lock().acquire()
         task = loop.submit(take_in_task(lock.lock))
         wait_until_parked(lock, 1)
@@ -263,12 +265,12 @@ def test_r21_wake_sent_by_itself(kind: str, no_revocation: None) -> None:
     assert_idle(lock)
 
 
-@each_loop
+@each_kind
 def test_r21_passed_over_meanwhile(kind: str, no_revocation: None) -> None:
     """A task that is passed over while its loop sleeps looks again afterwards, though nobody releases its lock any more."""
     lock, other = RwLock(), RwLock()
     guard, hold = lock.write().acquire(), other.write().acquire()
-    with LoopThread(kind) as loop, policy("allow"):
+    with new_loop(kind) as loop, policy("allow"):
         task = loop.submit(take_in_task(lock.write))
         wait_until_parked(lock, 1)
         blocks = in_thread(loop.call, lambda: take(other.write))
@@ -282,12 +284,12 @@ def test_r21_passed_over_meanwhile(kind: str, no_revocation: None) -> None:
     assert_idle(lock, other)
 
 
-@each_loop
+@each_kind
 def test_r21_draining_writer_steps_back(kind: str, no_revocation: None) -> None:
     """A task of the loop owns WRITER and waits for a reader; its thread asks for a share: it is not in its own way."""
     lock = RwLock()
     reader = lock.read().acquire()
-    with LoopThread(kind) as loop, policy("allow"):
+    with new_loop(kind) as loop, policy("allow"):
         task = loop.submit(take_in_task(lock.write))
         wait_until_parked(lock, 1)
         loop.call(lambda: take(lock.read), PROMPTLY)

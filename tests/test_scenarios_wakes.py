@@ -19,6 +19,7 @@ import pytest
 
 from aiolots import Mutex, RwLock, _waiters, lowlevel
 from aiolots._lib import MUTEX, NULL, ffi, lib
+from tests import tasks
 from tests.test_scenarios_loops import PROMPTLY, each_loop, no_revocation, policy, take, take_in_task
 from tests.worlds import (
     LOOP_KINDS,
@@ -26,6 +27,7 @@ from tests.worlds import (
     assert_idle,
     in_thread,
     on_each_loop,
+    on_every_loop,
     outcome_of,
     parked,
     until,
@@ -366,32 +368,32 @@ async def test_a_crowd_is_listed() -> None:
     """lowlevel.waiters, on which every test here stands, tells the truth about many, whatever is allocated meanwhile."""
     lock = RwLock()
     guard = await lock.write()
-    tasks = [asyncio.ensure_future(take_in_task(lock.read)) for _ in range(300)]
+    readers = [asyncio.ensure_future(take_in_task(lock.read)) for _ in range(300)]
     await until_parked(lock, 300)
     for _ in range(20):
-        assert [waiter.owner for waiter in lowlevel.waiters(lock)] == [id(task) for task in tasks]
+        assert [waiter.owner for waiter in lowlevel.waiters(lock)] == [id(task) for task in readers]
         assert {waiter.mode for waiter in lowlevel.waiters(lock)} == {"read"}
     infos = _waiters._infos(NULL)
     for _ in range(10):
         ffi.new("lots_waiter_info[]", 600)  # zeroes, where what the core has filled lay, if that was freed
-    assert sorted(info.owner for info in infos) == sorted(id(task) for task in tasks)
+    assert sorted(info.owner for info in infos) == sorted(id(task) for task in readers)
     guard.release()
-    await asyncio.gather(*tasks)
+    await asyncio.gather(*readers)
     assert_idle(lock)
 
 
-@on_each_loop
+@on_every_loop
 async def test_one_ring_for_a_crowd() -> None:
     """More woken tasks than the adapter takes from the mailbox at a time: all arrive."""
     lock = RwLock()
     guard = await lock.write()
-    tasks = [asyncio.ensure_future(take_in_task(lock.read)) for _ in range(1000)]
+    readers = [tasks.start(take_in_task(lock.read)) for _ in range(1000)]
     await until_parked(lock, 1000)
-    await asyncio.to_thread(guard.release)
-    await asyncio.gather(*tasks)
+    await tasks.in_a_thread(guard.release)
+    await tasks.all_of(*readers)
     guard = await lock.write()
-    tasks = [asyncio.ensure_future(take_in_task(lock.read)) for _ in range(1000)]
+    readers = [tasks.start(take_in_task(lock.read)) for _ in range(1000)]
     await until_parked(lock, 1000)
     guard.release()
-    await asyncio.gather(*tasks)
+    await tasks.all_of(*readers)
     assert_idle(lock)

@@ -13,11 +13,17 @@ from aiolots import (
     AsyncMutexGuard,
     AsyncReadGuard,
     AsyncWriteGuard,
+    LazyLock,
     LockStatistics,
     LockTimeout,
+    MappedGuard,
     Mutex,
     MutexGuard,
+    Once,
+    OnceCell,
     ReadGuard,
+    ReentrantGuard,
+    ReentrantMutex,
     RwLock,
     WriteGuard,
     decode,
@@ -134,6 +140,73 @@ async def drop_in() -> None:
     bare.acquire(wait=True)  # wrong
     condition = threading.Condition(threading.Lock())
     condition.notify()
+
+
+def text() -> str:
+    return ""
+
+
+async def text_async() -> str:
+    return ""
+
+
+async def once() -> None:
+    setup = Once(name="setup")
+    setup.call_once(text)
+    await setup.call_once(text_async)
+    await setup.call_once(text)  # wrong
+    assert_type(setup.is_completed(), bool)
+    cell: OnceCell[str] = OnceCell()
+    assert_type(OnceCell(1), OnceCell[int])
+    assert_type(cell.get(), str | None)
+    assert_type(cell.get_or_init(text), str)
+    assert_type(await cell.get_or_init(text_async), str)
+    assert_type(cell.set("a"), bool)
+    assert_type(cell.take(), str | None)
+    cell.set(1)  # wrong
+    cell.get_or_init(int)  # wrong
+    assert_type(LazyLock(text), LazyLock[str])
+    assert_type(LazyLock(text).get(), str)
+    assert_type(await LazyLock(text_async).get(), str)
+    await LazyLock(text).get()  # wrong
+
+
+async def reentrant() -> None:
+    again = ReentrantMutex({"a": 1}, name="again")
+    assert_type(again, ReentrantMutex[dict[str, int]])
+    assert_type(ReentrantMutex(), ReentrantMutex[None])
+    with again.lock() as guard:
+        assert_type(guard, ReentrantGuard[dict[str, int]])
+        assert_type(guard.depth, int)
+        guard.value = {"b": 2}
+        guard.value = {"b": "2"}  # wrong
+    async with again.lock(timeout=1) as guard:
+        assert_type(guard.value, dict[str, int])
+    assert_type(await again.try_lock_for(0), ReentrantGuard[dict[str, int]] | None)
+    assert_type(again.try_lock(), ReentrantGuard[dict[str, int]] | None)
+    with again:
+        pass
+    async with again:
+        pass
+    assert_type(again.acquire(blocking=False), bool)
+    assert_type(again.is_owned(), bool)
+    assert_type(again.into_inner(), dict[str, int])
+
+
+def mapping() -> None:
+    with catalog.write() as writing:
+        assert_type(writing.map(len), MappedGuard[int])
+        assert_type(writing.map(len).value, int)
+        writing.map(len).value = 1  # wrong
+        writing.map_item("a").value = 1
+        writing.map_attribute("a").map(str).release()
+    with catalog.read() as reading:
+        assert_type(reading.map(len).map(str).value, str)
+        reading.map_item("a").value = 1  # wrong
+    with catalog.write().acquire().map(len) as part:
+        assert_type(part.value, int)
+    assert_type(catalog.into_inner(), dict[str, int])
+    assert_type(counter.get_mut(), int)
 
 
 def diagnosis(error: LockTimeout) -> None:

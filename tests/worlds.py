@@ -20,23 +20,37 @@ import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import pytest
 import uvloop
 
-from aiolots import lowlevel
+from tests import trios
+from tests.tasks import CANCELLED
+from tests.trios import TrioThread
+from tests.waiting import (  # noqa: F401  # tests import all of it from here
+    WATCHDOG,
+    YIELD,
+    InThread,
+    Stuck,
+    assert_idle,
+    in_thread,
+    outcome_of,
+    parked,
+    until,
+    until_parked,
+    wait_until,
+    wait_until_parked,
+)
 
 T = TypeVar("T")
-
-WATCHDOG = 20.0  # seconds: what takes longer is stuck
-YIELD = 0.0005  # seconds between two looks
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,
     "uvloop": uvloop.new_event_loop,
 }
-LOOP_KINDS = tuple(LOOPS)
+LOOP_KINDS = tuple(LOOPS)  # asyncio's: what runs on them may use asyncio
+EVERY_KIND = (*LOOP_KINDS, "trio")  # what runs on these asks tests/tasks.py
 
 # What each attempt of a world is, in turn: a thread, or a task of the loop of that number.
 WORLDS: dict[str, tuple[str, ...]] = {
@@ -45,109 +59,21 @@ WORLDS: dict[str, tuple[str, ...]] = {
     "uvloop": ("uvloop 1",),
     "mixed": ("thread", "asyncio 1"),
     "two_loops": ("asyncio 1", "uvloop 2"),
+    "trio": ("trio 1",),
+    "trio_mixed": ("trio 1", "thread", "asyncio 2"),
 }
 TASK_WORLDS = ("asyncio", "uvloop")  # all tasks on one loop
-
-
-class Stuck(AssertionError):
-    """Something did not happen within WATCHDOG seconds."""
 
 
 class Interrupted(Exception):
     """What `Attempt.cancel` raises in a thread that waits, as a signal handler would."""
 
 
-# --- waiting --------------------------------------------------------------------------------------------------------
-
-
-def wait_until(condition: Callable[[], Any], what: Callable[[], str] | str = "", seconds: float = WATCHDOG) -> None:
-    """Return as soon as `condition()` is true; Stuck if it never is."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise Stuck(what() if callable(what) else what or inspect.getsource(condition).strip())
-        time.sleep(YIELD)
-
-
-async def until(condition: Callable[[], Any], what: Callable[[], str] | str = "", seconds: float = WATCHDOG) -> None:
-    """Do the same in a task."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise Stuck(what() if callable(what) else what or inspect.getsource(condition).strip())
-        await asyncio.sleep(0)
-
-
-def parked(lock: Any) -> int:
-    """Return how many are queued at a lock and have no wake under way."""
-    return sum(not waiter.woken for waiter in lowlevel.waiters(lock))
-
-
-def wait_until_parked(lock: Any, count: int) -> None:
-    """Return as soon as exactly `count` are queued at `lock`, none with a wake under way."""
-    wait_until(lambda: parked(lock) == count, lambda: f"not {count} parked: {lock!r}, {lowlevel.waiters(lock)}")
-
-
-async def until_parked(lock: Any, count: int) -> None:
-    """Do the same in a task."""
-    await until(lambda: parked(lock) == count, lambda: f"not {count} parked: {lock!r}, {lowlevel.waiters(lock)}")
-
-
-def assert_idle(*locks: Any) -> None:
-    """Nobody holds, nobody waits, no bit is left (W4)."""
-    for lock in locks:
-        assert lock.word == 0, f"{lock!r} has word {lock.word:#x}"
-        assert lowlevel.waiters(lock) == [], repr(lock)
-        assert not lock.is_locked()
-        holders = lock._holder_list()
-        assert holders == [], f"{lock!r} thinks that it is held: {holders}"
-
-
-# --- threads --------------------------------------------------------------------------------------------------------
-
-
-class InThread(Generic[T]):
-    """A function that runs in a thread of its own."""
-
-    def __init__(self, function: Callable[[], T]) -> None:
-        self._outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
-        self._function = function
-        self.thread = threading.Thread(target=self._run, daemon=True)
-        self.thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._outcome.set_result(self._function())
-        except BaseException as error:  # noqa: BLE001
-            self._outcome.set_exception(error)
-
-    @property
-    def ident(self) -> int:
-        """The thread's ident."""
-        assert self.thread.ident is not None
-        return self.thread.ident
-
-    def done(self) -> bool:
-        """Whether the function has ended."""
-        return self._outcome.done()
-
-    def join(self, seconds: float = WATCHDOG) -> T:
-        """Return what the function returned, or raise what it raised; Stuck if it does not end."""
-        try:
-            result = self._outcome.result(seconds)
-        except concurrent.futures.TimeoutError:
-            if self._outcome.done():  # its own TimeoutError
-                raise
-            raise Stuck(f"{self._function} did not end within {seconds} s") from None
-        finally:
-            if self._outcome.done():
-                self.thread.join(seconds)
-        return result
-
-
-def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> InThread[T]:
-    """Start `function` in a thread; `.join()` gives its result or raises its exception."""
-    return InThread(functools.partial(function, *args, **kwargs))
+def is_the_original(error: BaseException, message: str) -> bool:
+    """Whether this is the cancellation that was asked for: in a task with its message, in a thread its kind."""
+    if isinstance(error, asyncio.CancelledError):
+        return error.args == (message,)
+    return isinstance(error, Interrupted) or (isinstance(error, CANCELLED) and repr(message) in str(error))
 
 
 # --- loops ----------------------------------------------------------------------------------------------------------
@@ -167,6 +93,10 @@ class LoopThread:
         self.thread = threading.Thread(target=self.loop.run_forever, name=f"loop-{self.kind}", daemon=True)
         self.thread.start()
         self.call(lambda: None)
+
+    def start_task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Start a task; on the loop's thread."""
+        return self.loop.create_task(coroutine)
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Start a task on the loop."""
@@ -222,18 +152,15 @@ class LoopThread:
         self.close()
 
 
-def outcome_of(future: concurrent.futures.Future[T], seconds: float = WATCHDOG) -> T:
-    """Return or raise what came of a future; Stuck if nothing does."""
-    try:
-        return future.result(seconds)
-    except concurrent.futures.TimeoutError:
-        if future.done():  # its own TimeoutError
-            raise
-        raise Stuck(f"{future} has no outcome after {seconds} s") from None
+def new_loop(kind: str) -> LoopThread | TrioThread:
+    """Start a loop of any kind in a thread of its own."""
+    return TrioThread() if kind == "trio" else LoopThread(kind)
 
 
 def run_on(kind: str, coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on a new loop of that kind, here; TimeoutError if it does not end."""
+    if kind == "trio":
+        return trios.run(coroutine)
 
     async def bounded() -> T:
         async with asyncio.timeout(WATCHDOG):
@@ -243,8 +170,8 @@ def run_on(kind: str, coroutine: Coroutine[Any, Any, T]) -> T:
         return runner.run(bounded())
 
 
-def on_each_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """Make an `async def test_...` a test that runs on each kind of event loop."""
+def on_each_loop(test: Callable[..., Awaitable[None]], kinds: tuple[str, ...] = LOOP_KINDS) -> Callable[..., None]:
+    """Make an `async def test_...` a test that runs on each kind of asyncio's event loops."""
     signature = inspect.signature(test)
 
     @functools.wraps(test)
@@ -257,8 +184,13 @@ def on_each_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     del run.__wrapped__
     kind = inspect.Parameter("loop_kind", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     run.__signature__ = signature.replace(parameters=[kind, *signature.parameters.values()])  # type: ignore[attr-defined]
-    each: Callable[..., None] = pytest.mark.parametrize("loop_kind", LOOP_KINDS)(run)
+    each: Callable[..., None] = pytest.mark.parametrize("loop_kind", kinds)(run)
     return each
+
+
+def on_every_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Make it one that runs on trio too: it asks tests/tasks.py for whatever asyncio does in another way."""
+    return on_each_loop(test, EVERY_KIND)
 
 
 # --- attempts -------------------------------------------------------------------------------------------------------
@@ -300,7 +232,7 @@ class Attempt:
         raise NotImplementedError
 
     def cancel(self, message: str = "enough") -> None:
-        """Interrupt the acquire (a thread: Interrupted; a task: CancelledError) and wait until it has ended."""
+        """Interrupt the acquire (a thread: Interrupted; a task: CANCELLED) and wait until it has ended."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -373,14 +305,14 @@ class TaskAttempt(Attempt):
 
     is_task = True
 
-    def __init__(self, make: Callable[[], Any], loop: LoopThread) -> None:
+    def __init__(self, make: Callable[[], Any], loop: LoopThread | TrioThread) -> None:
         super().__init__()
         self._loop = loop
-        self.task: asyncio.Task[None]
+        self.task: Any
         loop.call(functools.partial(self._start, make))
 
     def _start(self, make: Callable[[], Any]) -> None:
-        self.task = self._loop.loop.create_task(self._live(make))
+        self.task = self._loop.start_task(self._live(make))
 
     async def _live(self, make: Callable[[], Any]) -> None:
         try:
@@ -405,7 +337,7 @@ class World:
     def __init__(self, name: str) -> None:
         self.name = name
         self._kinds = itertools.cycle(WORLDS[name])
-        self._loops: dict[str, LoopThread] = {}
+        self._loops: dict[str, LoopThread | TrioThread] = {}
         self._attempts: list[Attempt] = []
 
     def attempt(self, make: Callable[[], Any]) -> Attempt:
@@ -415,9 +347,9 @@ class World:
         self._attempts.append(attempt)
         return attempt
 
-    def _loop(self, kind: str) -> LoopThread:
+    def _loop(self, kind: str) -> LoopThread | TrioThread:
         if kind not in self._loops:
-            self._loops[kind] = LoopThread(kind.split(maxsplit=1)[0])
+            self._loops[kind] = new_loop(kind.split(maxsplit=1)[0])
         return self._loops[kind]
 
     def close(self) -> None:

@@ -2,9 +2,13 @@
 
     python -m tools.coverage [--executions N] [--missing]
 
-The counts stay in build/coverage. Compiled without optimisation, so that branches are those of the source. Both builds
-have the same lines but other atomics: a line's branches are matched by their place in it where both builds have as many,
-else the better of the two counts. What a test that was killed has run is lost, which makes the figures smaller, never larger.
+Exit 1 if fewer than 95 % of the branches ran, or if one of the slow paths' did not (FULL) that is not EXPLAINED.
+
+The counts stay in build/coverage, with a copy of the sources, so that nobody's edits disturb a run. Compiled without
+optimisation, so that branches are those of the source. All builds (the explorer, and each parker) have the same lines but
+other atomics: a line's branches are matched by their place in it where two builds have as many, else the better of the two
+counts. What a test that was killed has run is lost, which makes the figures smaller, never larger. Branches that are
+explained are counted as missing in the table all the same.
 """
 
 from __future__ import annotations
@@ -19,13 +23,24 @@ from collections import defaultdict
 from pathlib import Path
 
 from tests.explorer.__main__ import programs
-from tests.explorer.building import CORE, CSRC, HERE, OWN
+from tests.explorer.building import CORE, OWN
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "coverage"
+COPY = OUT / "copy"
+CSRC, HERE = COPY / "csrc", COPY / "tests/explorer"
 CC = os.environ.get("CC", "cc")
 GCOV = os.environ.get("GCOV", "gcov")
-PARKER = "futex" if sys.platform == "linux" else "pthread"
+PARKERS = ["futex", "pthread"] if sys.platform == "linux" else ["pthread"]
+BAR = 0.95
+# The slow paths, and all that a cancel may come through: every branch of them must run, but for these.
+FULL = ("acquire.c", "admit.c", "release.c", "unpark.c", "revoke.c", "mailbox.c")
+EXPLAINED = {
+    ("parking_lot.c", "while (after->next && after->next->ticket < w->ticket)"): "the last one's ticket is higher: it has been "
+    "compared before, so the walk ends before the list does",
+    ("bucket_lock.h", "static inline void bucket_lock_init(bucket_lock *l) { l->held = 0; }"): "the explorer's own, whose "
+    "mailboxes begin zeroed",
+}
 # gcc's own fork would forget what pthread_atfork's handlers did in the child.
 COVERED = ["--coverage", "-fprofile-update=atomic", "-fno-builtin-fork"]
 # A child that leaves by _exit writes its counts too.
@@ -35,14 +50,17 @@ Line = tuple[str, int]
 Counts = dict[Line, tuple[int, list[int]]]  # how often the line ran, and each of its branches
 
 
-def run_c_tests() -> list[Path]:
-    """Build and run tests/c; return where the counts are."""
+def run_c_tests(parker: str) -> list[Path]:
+    """Build and run tests/c with one parker; return where the counts are."""
     flags = f"-std=gnu11 -O0 -g -pthread -w -I../../csrc -I. -MMD {' '.join(wrapped())}"
-    flags += " -DLOTS_PARKER_PTHREAD" if PARKER == "pthread" else ""
-    make = ["make", "-s", "-C", "tests/c", f"PARKER={PARKER}", f"BUILD={OUT}/c", "SECONDS_=2", f"FLAGS={flags}"]
+    flags += " -DLOTS_PARKER_PTHREAD" if parker == "pthread" else ""
+    make = ["make", "-s", "-C", "tests/c", f"PARKER={parker}", f"BUILD={OUT}/c", "SECONDS_=2", f"FLAGS={flags}"]
     environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
-    subprocess.run([*make, f"CC={CC} {' '.join(COVERED)}", "test"], cwd=ROOT, env=environment, check=True, stdout=sys.stderr)
-    return sorted((OUT / "c" / PARKER).glob("*.gcda"))
+    make.append(f"CC={CC} {' '.join(COVERED)}")
+    subprocess.run([*make, "build"], cwd=COPY, env=environment, check=True, stdout=sys.stderr)
+    if subprocess.run([*make, "test"], cwd=COPY, env=environment, check=False, stdout=sys.stderr).returncode:
+        print(f"a C test fails or is too slow here ({parker}): what it ran is not counted")
+    return sorted((OUT / "c" / parker).glob("*.gcda"))
 
 
 def wrapped() -> list[str]:
@@ -73,7 +91,7 @@ def counts(gcda: list[Path]) -> Counts:
         for answer in done.stdout.splitlines():
             for file in json.loads(answer)["files"]:
                 name = Path(path.parent, file["file"]).resolve() if "/" not in file["file"] else Path(file["file"])
-                if "csrc" not in name.parts or not (ROOT / "csrc" / name.name).exists():
+                if "csrc" not in name.parts or not (CSRC / name.name).exists():
                     continue
                 for line in file["lines"]:
                     key = (name.name, int(line["line_number"]))
@@ -125,18 +143,45 @@ def main() -> int:
     parser.add_argument("--missing", action="store_true", help="list the lines with a branch that did not run")
     options = parser.parse_args()
     shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir(parents=True)
+    for part in ("csrc", "tests/c", "tests/explorer"):
+        shutil.copytree(ROOT / part, COPY / part, ignore=shutil.ignore_patterns("__pycache__", "python"))
     (OUT / "flush.c").write_text(FLUSH)
     subprocess.run([*CC.split(), "-c", "-o", OUT / "flush.o", OUT / "flush.c"], check=True)
-    c_tests, explored = counts(run_c_tests()), counts(run_explorer(options.executions))
+    c_tests: Counts = {}
+    for parker in PARKERS:
+        c_tests = either(c_tests, counts(run_c_tests(parker)))
+    explored = counts(run_explorer(options.executions))
     both = either(c_tests, explored)
     table({"C tests": c_tests, "explorer": explored, "either": both})
+    missing = {line: source_line(*line) for line, (ran, branches) in both.items() if not all([ran, *branches])}
     if options.missing:
-        for (file, number), (ran, branches) in sorted(both.items()):
-            if not ran or not all(branches):
-                text = (ROOT / "csrc" / file).read_text(encoding="utf-8").splitlines()[number - 1].strip()
-                print(f"{file}:{number}: {'never ran' if not ran else f'branches {branches}'}: {text}")
-    return 0
+        for (file, number), text in sorted(missing.items()):
+            ran, branches = both[file, number]
+            print(f"{file}:{number}: {f'branches {branches}' if ran else 'never ran'}: {text}")
+            if (file, text) in EXPLAINED:
+                print(f"    {EXPLAINED[file, text]}")
+    return judged(both, missing)
+
+
+def source_line(file: str, number: int) -> str:
+    """Return a line of csrc."""
+    return (CSRC / file).read_text(encoding="utf-8").splitlines()[number - 1].strip()
+
+
+def judged(both: Counts, missing: dict[Line, str]) -> int:
+    """Say what is below the bar, and which explanations explain nothing any more; return the exit status."""
+    failed = False
+    for (file, number), text in sorted(missing.items()):
+        if file in FULL and (file, text) not in EXPLAINED:
+            print(f"a slow path with a branch that never ran: {file}:{number}: {text}")
+            failed = True
+    for file, text in EXPLAINED.keys() - {(file, text) for (file, _), text in missing.items()}:
+        print(f"explained, but it runs, or is no line any more: {file}: {text}")
+        failed = True
+    branches = [count for _, each in both.values() for count in each]
+    share = sum(count > 0 for count in branches) / len(branches)
+    print(f"branches {100 * share:.1f} %, the slow paths {'not ' if failed else ''}complete")
+    return 1 if failed or share < BAR else 0
 
 
 if __name__ == "__main__":

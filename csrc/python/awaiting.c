@@ -3,9 +3,11 @@
  *   stage     send() does                                            ends by
  *   NEW       finds loop and port, makes a future known to the
  *             port, polls: acquired, or the future is awaited         ENDED, WAITING
+ *             a task of trio's: has it done by aiolots._wait.acquire   ENDED, HANDED_OVER
  *   WAITING   the future was resolved: by a wake, poll again;          ENDED, WAITING
  *             by the timer, cancel BY_TIMEOUT
  *             throw(), close(), collected: the one cancel              ENDED
+ *   HANDED_OVER goes on with the steps of that                        ENDED
  *
  * The future is in the port's table before the core may know of the waiter: a finalizer that releases a lock could run at any
  * allocation, and its wake must find the future. A wake names the waiter by a cookie, never by address: a task that was
@@ -17,6 +19,7 @@
 #define NEW 0
 #define WAITING 1
 #define ENDED 2
+#define HANDED_OVER 3
 
 typedef struct {
     PyObject_HEAD
@@ -93,6 +96,8 @@ static void abandon(Awaiting *a)
             PyErr_Fetch(&type, &value, &traceback);
         PyErr_Clear();
     }
+    if (was == HANDED_OVER && a->steps)
+        Py_XDECREF(PyObject_CallMethodNoArgs(a->steps, names.s_close));
     stop_waiting(a);
     if (PyErr_Occurred() && !type)
         PyErr_Fetch(&type, &value, &traceback);
@@ -203,6 +208,8 @@ static PySendResult went(Awaiting *a, PySendResult answer, PyObject *value, PyOb
     while (answer == PYGEN_RETURN) {
         int in_time = PyObject_IsTrue(value), cancelled;
         Py_DECREF(value);
+        if (a->stage == HANDED_OVER)
+            return in_time < 0 ? fail(a) : end(a, in_time, result);
         stop_waiting(a);
         if (in_time < 0 || PyErr_Occurred()) /* the timer's cancel ran a signal handler */
             return fail(a);
@@ -247,6 +254,7 @@ static PySendResult send_inside(PyObject *self, PyObject *value, PyObject **resu
     Awaiting *a = (Awaiting *)self;
     PySendResult answer;
     PyObject *moved = NULL;
+    int handed;
     *result = NULL;
     if (a->stage == ENDED) {
         used_before(a->lock);
@@ -256,12 +264,20 @@ static PySendResult send_inside(PyObject *self, PyObject *value, PyObject **resu
         a->seconds = limit_left(a->limit_kind, a->limit);
         if (a->seconds >= 0)
             a->began = clock_now();
-        if (a->seconds == 0)
-            return end(a, 0, result);
-        if (begin(a))
-            return fail(a);
-        if (!poll(a, result, &answer))
-            return answer;
+        handed = is_trios();
+        if (handed) {
+            a->steps = handed < 0 ? NULL : acquire_elsewhere(a->lock, a->mode, a->seconds);
+            a->stage = HANDED_OVER;
+            if (!a->steps)
+                return fail(a);
+        } else {
+            if (a->seconds == 0)
+                return end(a, 0, result);
+            if (begin(a))
+                return fail(a);
+            if (!poll(a, result, &answer))
+                return answer;
+        }
         value = Py_None;
     }
     answer = PyIter_Send(a->steps, value, &moved);
@@ -302,7 +318,7 @@ static PyObject *throw_inside(PyObject *self, PyObject *arguments)
     Awaiting *a = (Awaiting *)self;
     PyObject *method, *moved = NULL, *result = NULL;
     PySendResult answer;
-    if (a->stage != WAITING) {
+    if (a->stage != WAITING && a->stage != HANDED_OVER) {
         PyObject *kind = NULL, *value = NULL, *traceback = NULL;
         if (!PyArg_ParseTuple(arguments, "O|OO", &kind, &value, &traceback))
             return NULL;
@@ -373,7 +389,7 @@ static int awaiting_traverse(PyObject *self, visitproc visit, void *arg)
 static void awaiting_finalize(PyObject *self)
 {
     Awaiting *a = (Awaiting *)self;
-    if (a->stage == WAITING) {
+    if (a->stage == WAITING || a->stage == HANDED_OVER) {
         abandon(a);
         if (PyErr_Occurred())
             PyErr_WriteUnraisable(self);

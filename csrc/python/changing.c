@@ -22,6 +22,10 @@ static void end_change(Request *r, unsigned mode)
     if (mode_is_exclusive(mode))
         lock_set_holder(r->lock, r->holder);
     request_becomes(r, LOTS_HELD);
+    /* The collector may have come to the guard while it was changing: its finalizer, which had nothing to do then, is not run
+     * again. It is dropped now. */
+    if (PyObject_GC_IsFinalized((PyObject *)r))
+        request_finalize((PyObject *)r);
 }
 
 static PyObject *downgrade_to(PyObject *self, unsigned to)
@@ -95,6 +99,21 @@ static PyObject *request_try_upgrade_for(PyObject *self, PyObject *arguments, Py
 }
 
 PyObject *request_bump(PyObject *self, PyObject *Py_UNUSED(ignored)) { return PyObject_CallOneArg(names.bump, self); }
+
+PyObject *request_map(PyObject *self, PyObject *function)
+{
+    return PyObject_CallFunctionObjArgs(names.mapped, self, function, NULL);
+}
+
+PyObject *request_map_attribute(PyObject *self, PyObject *name)
+{
+    return PyObject_CallFunctionObjArgs(names.mapped_attribute, self, name, NULL);
+}
+
+PyObject *request_map_item(PyObject *self, PyObject *key)
+{
+    return PyObject_CallFunctionObjArgs(names.mapped_item, self, key, NULL);
+}
 
 PyObject *request_begin_change(PyObject *self, PyObject *Py_UNUSED(ignored))
 {

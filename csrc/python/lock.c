@@ -1,4 +1,5 @@
-/* RwLockBase and MutexBase: a word, a value and a name in one object. What is rare is added in Python, by subclasses. */
+/* RwLockBase, MutexBase, FairMutexBase: a word, a value and a name in one object. What is rare is added in Python, by
+ * subclasses. A mutex is fair by the mode in which others wait for it, so only who may wait has to know which one it is. */
 #include "native.h"
 
 static int lock_init(PyObject *self, PyObject *arguments, PyObject *keywords)
@@ -126,42 +127,48 @@ static PyObject *try_limited(PyObject *self, unsigned mode, int kind, const char
     return request_new((Lock *)self, mode, kind, limit, 0);
 }
 
-#define ASK(name, mode)                                                                                             \
+#define ASK(name, called, mode)                                                                                             \
     static PyObject *ask_##name(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *keywords)    \
     {                                                                                                               \
-        return ask(self, #name, mode, arguments, count, keywords);                                                  \
+        return ask(self, #called, mode, arguments, count, keywords);                                                  \
     }                                                                                                               \
     static PyObject *try_##name(PyObject *self, PyObject *Py_UNUSED(ignored)) { return request_try((Lock *)self, mode); } \
     static PyObject *try_##name##_for(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *keywords) \
     {                                                                                                               \
-        return try_limited(self, mode, LIMIT_SECONDS, "try_" #name "_for", arguments, count, keywords);              \
+        return try_limited(self, mode, LIMIT_SECONDS, "try_" #called "_for", arguments, count, keywords);              \
     }                                                                                                               \
     static PyObject *try_##name##_until(PyObject *self, PyObject *const *arguments, Py_ssize_t count,                \
                                         PyObject *keywords)                                                         \
     {                                                                                                               \
-        return try_limited(self, mode, LIMIT_MOMENT, "try_" #name "_until", arguments, count, keywords);             \
+        return try_limited(self, mode, LIMIT_MOMENT, "try_" #called "_until", arguments, count, keywords);             \
     }
 
-ASK(read, LOTS_READ)
-ASK(read_recursive, LOTS_READ_RECURSIVE)
-ASK(upgradable_read, LOTS_UPGRADABLE)
-ASK(write, LOTS_WRITE)
-ASK(lock, LOTS_MUTEX)
+ASK(read, read, LOTS_READ)
+ASK(read_recursive, read_recursive, LOTS_READ_RECURSIVE)
+ASK(upgradable_read, upgradable_read, LOTS_UPGRADABLE)
+ASK(write, write, LOTS_WRITE)
+ASK(lock, lock, LOTS_MUTEX)
+ASK(fair_lock, lock, LOTS_FAIR_MUTEX)
 
-#define ASK_METHODS(name)                                                                                           \
-    {#name, (PyCFunction)(void (*)(void))ask_##name, METH_FASTCALL | METH_KEYWORDS, NULL},                           \
-        {"try_" #name, try_##name, METH_NOARGS, NULL},                                                                \
-        {"try_" #name "_for", (PyCFunction)(void (*)(void))try_##name##_for, METH_FASTCALL | METH_KEYWORDS, NULL},    \
+#define ASK_METHODS(name, called)                                                                                           \
+    {called, (PyCFunction)(void (*)(void))ask_##name, METH_FASTCALL | METH_KEYWORDS, NULL},                           \
+        {"try_" called, try_##name, METH_NOARGS, NULL},                                                                \
+        {"try_" called "_for", (PyCFunction)(void (*)(void))try_##name##_for, METH_FASTCALL | METH_KEYWORDS, NULL},    \
     {                                                                                                               \
-        "try_" #name "_until", (PyCFunction)(void (*)(void))try_##name##_until, METH_FASTCALL | METH_KEYWORDS, NULL  \
+        "try_" called "_until", (PyCFunction)(void (*)(void))try_##name##_until, METH_FASTCALL | METH_KEYWORDS, NULL  \
     }
 
 /* --- the mutex as threading.Lock and asyncio.Lock ---------------------------------------------------------------------- */
 
+static unsigned waiting_mode(Lock *lock)
+{
+    return PyObject_TypeCheck((PyObject *)lock, &FairMutexBaseType) ? LOTS_FAIR_MUTEX : LOTS_MUTEX;
+}
+
 static PyObject *mutex_acquire_for(Lock *lock, int limit_kind, double limit)
 {
     int late = 0;
-    if (!word_try(&lock->word, &lots_modes[LOTS_MUTEX]) && block(lock, LOTS_MUTEX, limit_kind, limit, &late))
+    if (!word_try(&lock->word, &lots_modes[LOTS_MUTEX]) && block(lock, waiting_mode(lock), limit_kind, limit, &late))
         return NULL;
     if (late)
         Py_RETURN_FALSE;
@@ -227,8 +234,8 @@ static PyObject *mutex_aenter(PyObject *self, PyObject *Py_UNUSED(ignored)) { re
 static PyObject *mutex_await(PyObject *self)
 {
     Lock *lock = (Lock *)self;
-    if (!word_try(&lock->word, &lots_modes[LOTS_MUTEX]))
-        return await_slowly(lock, LOTS_MUTEX, LIMIT_NONE, 0, NULL);
+    if (may_be_trio() || !word_try(&lock->word, &lots_modes[LOTS_MUTEX]))
+        return await_slowly(lock, waiting_mode(lock), LIMIT_NONE, 0, NULL);
     lock_set_holder(lock, holder_of_this_thread(1));
     return Py_NewRef(names.ready);
 }
@@ -310,10 +317,11 @@ static PyGetSetDef lock_getset[] = {
 };
 
 static PyMethodDef rwlock_methods[] = {
-    ASK_METHODS(read), ASK_METHODS(read_recursive), ASK_METHODS(upgradable_read), ASK_METHODS(write), {0}};
+    ASK_METHODS(read, "read"), ASK_METHODS(read_recursive, "read_recursive"), ASK_METHODS(upgradable_read, "upgradable_read"),
+    ASK_METHODS(write, "write"), {0}};
 
 static PyMethodDef mutex_methods[] = {
-    ASK_METHODS(lock),
+    ASK_METHODS(lock, "lock"),
     {"__enter__", mutex_enter, METH_NOARGS, NULL},
     {"__exit__", (PyCFunction)(void (*)(void))mutex_exit, METH_FASTCALL, NULL},
     {"__aenter__", mutex_aenter, METH_NOARGS, NULL},
@@ -343,3 +351,10 @@ static PyAsyncMethods mutex_async = {.am_await = mutex_await};
 
 LOCK_TYPE(RwLockBase, rwlock_methods, NULL);
 LOCK_TYPE(MutexBase, mutex_methods, &mutex_async);
+
+static PyMethodDef fair_mutex_methods[] = {ASK_METHODS(fair_lock, "lock"), {0}};
+
+PyTypeObject FairMutexBaseType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "aiolots._native.FairMutexBase",
+    .tp_base = &MutexBaseType, .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, .tp_methods = fair_mutex_methods,
+};

@@ -91,13 +91,21 @@ static int borrow_docs(PyMethodDef *methods, const char *kind)
 
 static int native_exec(PyObject *module)
 {
-    PyTypeObject *const types[] = {&RwLockBaseType, &MutexBaseType, &RequestType, &ReadRequestType, &WriteRequestType,
+    PyTypeObject *const types[] = {&RwLockBaseType, &MutexBaseType, &FairMutexBaseType, &RequestType, &ReadRequestType, &WriteRequestType,
                                    &UpgradableRequestType, &MutexRequestType,
                                    &ReadyType, &AwaitingType, &BoundType, &BinderType, &FinishedType};
+    /* What was looked up is one interpreter's, and the types are static. Others use the front in Python (_front.py). */
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        PyErr_SetString(PyExc_ModuleNotFoundError, "aiolots._native is for the main interpreter");
+        return -1;
+    }
     core = lots_import();
     if (!core || look_up_names() || borrow_docs(RwLockBaseType.tp_methods, "RwLockFront") ||
-        borrow_docs(MutexBaseType.tp_methods, "MutexFront") || borrow_docs(RequestType.tp_methods, "ReadRequest") ||
+        borrow_docs(MutexBaseType.tp_methods, "MutexFront") ||
+        borrow_docs(FairMutexBaseType.tp_methods, "MutexFront") || borrow_docs(RequestType.tp_methods, "ReadRequest") ||
         borrow_docs(writer_methods, "WriteRequest") || borrow_docs(upgradable_methods, "UpgradableRequest"))
+        return -1;
+    if (look_for_trio_from_now_on())
         return -1;
     derive_finished();
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)

@@ -8,6 +8,7 @@
  *   value.c      what a guard gives access to
  *   slow.c       the slow path: a thread sleeps on an op on its stack; release that has somebody to wake
  *   awaiting.c   the slow path: what a task awaits
+ *   foreign.c    whether its library may be another than asyncio
  *   mail.c       the delivery of a mailbox
  *   readers.c    who holds a share
  *   spare.c      bound methods and StopIterations, one of each kept for the next time
@@ -63,16 +64,18 @@ typedef struct {
 /* Names and callables of Python, looked up once at import (module.c lists them). */
 #define NATIVE_CALLABLES(X)                                                                                          \
     X(asyncio, _get_running_loop) X(asyncio, current_task) X(aiolots._loops, port) X(aiolots._loops, own_port)        \
-    X(aiolots._loops, time_is_up) X(aiolots._loops, needs_a_loop) X(aiolots._blocking, before_blocking)               \
+    X(aiolots._asyncio_port, time_is_up) X(aiolots._loops, needs_a_loop) X(aiolots._blocking, before_blocking)               \
     X(aiolots._blocking, interrupted) X(aiolots._waiters, note_contention) X(aiolots._refusals, timed_out)         \
     X(aiolots._refusals, used_before) X(aiolots._refusals, not_held) X(aiolots._refusals, pending_truth)              \
     X(aiolots._refusals, loop_closed) X(aiolots._refusals, dropped) X(aiolots._seconds, checked)                      \
     X(aiolots._seconds, checked_moment) X(aiolots._native_docs, documentation_of)                           \
     X(aiolots._changing, upgrade) X(aiolots._changing, try_upgrade_for)                                          \
-    X(aiolots._changing, bump) X(asyncio, InvalidStateError) X(gc, get_objects)
+    X(aiolots._changing, bump) X(aiolots._mapping, mapped) X(aiolots._mapping, mapped_attribute)                        \
+    X(aiolots._mapping, mapped_item) X(asyncio, InvalidStateError) X(gc, get_objects)                                          \
+    X(aiolots._loops, running) X(aiolots._loops, in_trio) X(aiolots._loops, trio_context) X(aiolots._wait, acquire)
 #define NATIVE_STRINGS(X)                                                                                            \
     X(_aiolots_port) X(address) X(waiting) X(create_future) X(set_result) X(call_later) X(cancel) X(__await__)        \
-    X(throw) X(close) X(timeout) X(seconds) X(moment)
+    X(throw) X(close) X(timeout) X(seconds) X(moment) X(trio) X(__dict__)
 
 typedef struct {
 #define X(module, name) PyObject *name;
@@ -86,7 +89,7 @@ typedef struct {
 } Names;
 
 extern Names names;
-extern PyTypeObject RwLockBaseType, MutexBaseType, RequestType, ReadRequestType, WriteRequestType, UpgradableRequestType,
+extern PyTypeObject RwLockBaseType, MutexBaseType, FairMutexBaseType, RequestType, ReadRequestType, WriteRequestType, UpgradableRequestType,
     MutexRequestType, ReadyType, AwaitingType,
     BoundType, BinderType, FinishedType;
 
@@ -97,7 +100,7 @@ static inline uint64_t holder_of_this_thread(int as_task)
     return (core->thread_token() << 2) | (uint64_t)(as_task ? HOLDER_IS_TASK : 0);
 }
 
-static inline int mode_is_exclusive(unsigned mode) { return mode == LOTS_WRITE || mode == LOTS_MUTEX; }
+static inline int mode_is_exclusive(unsigned mode) { return lots_modes[mode].adds == WRITER; }
 
 static inline uint32_t request_state(Request *r) { return a32_load(&r->state, ACQUIRE); /* pairs with request_becomes */ }
 
@@ -135,6 +138,22 @@ int note_contention(Lock *lock);
 /* awaiting.c */
 PyObject *await_slowly(Lock *lock, unsigned mode, int limit_kind, double limit, PyObject *request);
 
+/* foreign.c */
+extern PyObject *modules;      /* sys.modules */
+extern lots_a64 modules_seen;  /* how many there were when trio was not among them */
+int look_for_trio_from_now_on(void); /* 0, or -1 with an exception */
+int trio_runs(void);
+int is_trios(void); /* the running task: 1, 0, or -1 with an exception */
+/* The steps of a whole acquire, to be sent through: True in the end, or False when the time ran out. `seconds` < 0: never. */
+PyObject *acquire_elsewhere(Lock *lock, unsigned mode, double seconds);
+/* Whether trio runs on this thread, so that the library of the running task is to be asked for. Costs nothing until somebody
+ * imports trio. */
+static inline int may_be_trio(void)
+{
+    /* RELAXED: whoever imported trio on this thread is seen; what runs on other threads is not asked for. */
+    return (uint64_t)PyDict_GET_SIZE(modules) != a64_load(&modules_seen, RELAXED) && trio_runs();
+}
+
 /* mail.c */
 /* Schedule the tasks that were woken. An exception that is set stays set; else a signal handler's (KeyboardInterrupt), which
  * came just then, may be set afterwards: everything was delivered all the same. */
@@ -157,6 +176,9 @@ int require_held(Request *r); /* 0, or -1 with RuntimeError */
 /* changing.c */
 extern PyMethodDef writer_methods[], upgradable_methods[];
 PyObject *request_bump(PyObject *request, PyObject *ignored);
+PyObject *request_map(PyObject *request, PyObject *function);
+PyObject *request_map_attribute(PyObject *request, PyObject *name);
+PyObject *request_map_item(PyObject *request, PyObject *key);
 PyObject *request_begin_change(PyObject *request, PyObject *ignored);
 PyObject *request_end_change(PyObject *request, PyObject *mode);
 
@@ -166,6 +188,7 @@ PyObject *request_new(Lock *lock, unsigned mode, int limit_kind, double limit, i
 PyObject *request_try(Lock *lock, unsigned mode);
 /* The end of a slow await. `how`: 1 acquired, 0 timed out, -1 by an exception. Returns what the await gives. */
 PyObject *request_awaited(PyObject *request, int how, double seconds);
+void request_finalize(PyObject *request);
 void request_not_begun(PyObject *request); /* its await was made, and dropped: it is pending again, and will say so */
 PyObject *used_before(Lock *lock); /* raises: NULL */
 

@@ -19,6 +19,7 @@ PyTypeObject *const request_types[LOTS_MODES] = {
     [LOTS_WRITE] = &WriteRequestType,
     [LOTS_UPGRADABLE] = &UpgradableRequestType,
     [LOTS_MUTEX] = &MutexRequestType,
+    [LOTS_FAIR_MUTEX] = &MutexRequestType,
 };
 
 /* Where in Python we are: remembered as (code, instruction), turned into a line only when somebody wants to know. */
@@ -175,7 +176,7 @@ static PyObject *request_await(PyObject *self)
     Request *r = (Request *)self;
     if (!request_claims(r, LOTS_PENDING, LOTS_ACQUIRING))
         return used_before(r->lock);
-    if (word_try(&r->lock->word, &lots_modes[r->mode])) {
+    if (!may_be_trio() && word_try(&r->lock->word, &lots_modes[r->mode])) {
         r->gives_itself = 1;
         becomes_held(r, 1);
         return Py_NewRef(self);
@@ -273,7 +274,8 @@ static PyObject *request_repr(PyObject *self)
     Request *r = (Request *)self;
     static const char *const words[] = {"pending", "waiting", "waiting", "waiting", "waiting", "held", "released", "not acquired",
                                         "changing"};
-    static const char *const modes[LOTS_MODES] = {"read", "read_recursive", "write", "lock", "upgradable_read"};
+    static const char *const modes[LOTS_MODES] = {"read", "read_recursive", "write", "lock", "upgradable_read", "upgrade", "park",
+                                             "lock"};
     uint32_t state = request_state(r);
     return PyUnicode_FromFormat("<aiolots %s %s %s of %R>", modes[r->mode],
                                 state == LOTS_HELD || state == LOTS_CHANGING ? "guard" : "request",
@@ -281,7 +283,7 @@ static PyObject *request_repr(PyObject *self)
 }
 
 /* A request that is dropped pending warns; one that is dropped held releases its lock, and warns. */
-static void request_finalize(PyObject *self)
+void request_finalize(PyObject *self)
 {
     Request *r = (Request *)self;
     uint32_t state = request_state(r);
@@ -357,6 +359,9 @@ static PyMethodDef request_methods[] = {
     {"release_fair", request_release_fair, METH_NOARGS, NULL},
     {"is_held", request_is_held, METH_NOARGS, NULL},
     {"bump", request_bump, METH_NOARGS, NULL},
+    {"map", request_map, METH_O, NULL},
+    {"map_attribute", request_map_attribute, METH_O, NULL},
+    {"map_item", request_map_item, METH_O, NULL},
     {"_holds", request_is_held, METH_NOARGS, NULL},
     {"_require_held", request_require_held, METH_NOARGS, NULL},
     {"_begin_change", request_begin_change, METH_NOARGS, NULL},

@@ -10,7 +10,7 @@
 
 PyObject *running_loop(void)
 {
-    PyObject *loop = PyObject_CallNoArgs(names._get_running_loop);
+    PyObject *loop = PyObject_CallNoArgs(may_be_trio() ? names.running : names._get_running_loop);
     if (!loop)
         PyErr_Clear();
     else if (loop == Py_None)

@@ -41,8 +41,7 @@ async def serve(path: Path, port: int) -> None:
 def updaters(catalog: RwLock[Catalog], path: Path, version: int) -> Generator[None]:
     """Run the threads that carry every change of the file, from `version` on, into the catalog."""
     threads = [
-        Updater(catalog, path, version=version, share=share, shares=UPDATERS, on_timeout=report)
-        for share in range(UPDATERS)
+        Updater(catalog, path, version=version, share=share, shares=UPDATERS, on_timeout=report) for share in range(UPDATERS)
     ]
     try:
         for thread in threads:

@@ -31,6 +31,15 @@ static inline void set_fairness(lots_word *word, int64_t at)
     lot_unlock(b);
 }
 
+static inline int lock_is_free(bucket_lock *l)
+{
+#ifdef LOTS_PARKER_PTHREAD
+    return !pthread_mutex_trylock(&l->mutex) && !pthread_mutex_unlock(&l->mutex);
+#else
+    return a32_load(&l->state, RELAXED) == 0;
+#endif
+}
+
 /* A thread that acquires, and ends; its op may be released from anywhere. */
 typedef struct actor {
     lots_op op;

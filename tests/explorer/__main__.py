@@ -1,6 +1,7 @@
 """Compiles the explorer with the core's own C files and runs programs on it.
 
     python -m tests.explorer                     every program of programs.txt, to the end, at two preemptions
+    python -m tests.explorer --list one_preemption.txt --bound 1       the rest of the gate
     python -m tests.explorer --bound 3           at three: cut after 40 s of processor time each, and counted as cut
     python -m tests.explorer --bug 465           the logic of 2025-05-28 put back: exit 0 only if both words are found
     python -m tests.explorer --corpus            every bug of corpus.py put back: exit 0 only if each is found
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from tests.explorer.building import CORE, CSRC, HERE, OWN, build
 from tests.explorer.corpus import CORPUS, ORDERS, Bug
+from tests.explorer.corpus_changes import CHANGE_ORDERS, CHANGES
 from tests.explorer.mutants import Finding, StaleSubstitution, explore_all
 from tests.explorer.running import AT_ONCE, closing, run_all
 
@@ -80,7 +82,8 @@ def explore(explorer: Path, options: list[str], listed: list[str], limits: argpa
 
 def main() -> int:
     """Parse the options and run."""
-    by_name = {bug.name: (bug,) for bug in CORPUS + ORDERS} | {"orders": ORDERS}
+    corpus, orders = CORPUS + CHANGES, ORDERS + CHANGE_ORDERS
+    by_name = {bug.name: (bug,) for bug in corpus + orders} | {"orders": orders}
     parser = argparse.ArgumentParser(prog="python -m tests.explorer", description=__doc__.splitlines()[0])
     parser.add_argument("--bug", choices=sorted(BUGS), help="put a known bug back; succeed only if it is found")
     parser.add_argument("--corpus", action="store_true", help="put every bug of the corpus in; succeed only if all are found")
@@ -89,11 +92,12 @@ def main() -> int:
     parser.add_argument("--bound", type=int, default=2, help="preemptions (default 2)")
     parser.add_argument("--seconds", type=float, help="of processor time, then a program is cut (default from bound 3 on: 40)")
     parser.add_argument("--within", type=float, default=0.0, help="cut programs so that all end in about so many seconds")
+    parser.add_argument("--list", default="programs.txt", help="another list of programs")
     parser.add_argument("--jobs", type=int, default=AT_ONCE, help="programs at once (default 2)")
     parser.add_argument("rest", nargs="*", help="options and programs for the explorer itself")
     options = parser.parse_args()
     if options.corpus:
-        return find_all("corpus", CORPUS)
+        return find_all("corpus", corpus)
     if options.mutant:
         return find_all("mutant", by_name[options.mutant])
     with tempfile.TemporaryDirectory() as folder:
@@ -105,7 +109,7 @@ def main() -> int:
         at_random = "--random" in options.rest
         if options.seconds is None:
             options.seconds = 40.0 if options.bound > 2 else 0.0
-        listed = programs("crowds.txt" if at_random else "programs.txt")
+        listed = programs("crowds.txt" if at_random else options.list)
         return explore(explorer, ["--bound", str(options.bound), *options.rest], listed, options)
 
 

@@ -9,20 +9,34 @@
 /* --- ghosts -------------------------------------------------------------------------------------------------------- */
 
 static int is_shared(uint32_t mode) { return mode == LOTS_READ || mode == LOTS_READ_RECURSIVE; }
+static int is_upgradable(uint32_t mode) { return mode == LOTS_UPGRADABLE; }
 
-static void ghost_in(uint32_t mode)
+static int *ghost_of(uint32_t mode)
 {
-    if (the.writers || (!is_shared(mode) && the.readers))
-        mc_fail("exclusion: mode %u got in beside %d readers and %d writers", mode, the.readers, the.writers);
-    *(is_shared(mode) ? &the.readers : &the.writers) += 1;
-    (is_shared(mode) ? mc_rd : mc_wr)(&the.datum);
-    mc_did((mc_verb)(V_READ + mode));
+    return is_shared(mode) ? &the.readers : is_upgradable(mode) ? &the.upgradables : &the.writers;
+}
+
+void ghost_in(uint32_t mode)
+{
+    int others = the.upgradables + the.upgrading;
+    if (the.writers || (is_upgradable(mode) && (others || the.stepping == 1 + LOTS_UPGRADABLE)) ||
+        (ghost_of(mode) == &the.writers && (the.readers || others || the.stepping)))
+        mc_fail("exclusion: mode %u got in beside %d readers, %d writers, %d upgradables, %d upgrading, stepping %d", mode,
+                the.readers, the.writers, the.upgradables, the.upgrading, the.stepping);
+    ++*ghost_of(mode);
+    (is_shared(mode) || is_upgradable(mode) ? mc_rd : mc_wr)(&the.datum);
+    mc_did(mode == LOTS_UPGRADABLE ? V_UPGRADABLE : mode == LOTS_UPGRADE ? V_UPGRADE : (mc_verb)(V_READ + mode));
 }
 
 void ghost_out(uint32_t mode)
 {
-    (is_shared(mode) ? mc_rd : mc_wr)(&the.datum);
-    *(is_shared(mode) ? &the.readers : &the.writers) -= 1;
+    (is_shared(mode) || is_upgradable(mode) ? mc_rd : mc_wr)(&the.datum);
+    --*ghost_of(mode);
+}
+
+static void asked_with_deadline(uint32_t mode)
+{
+    mc_did(mode == LOTS_UPGRADABLE ? V_TRY_UPGRADABLE_FOR : (mc_verb)(V_TRY_READ_FOR + mode));
 }
 
 void must_answer(int what, int wanted, const char *verb)
@@ -31,7 +45,7 @@ void must_answer(int what, int wanted, const char *verb)
         mc_fail("%s answered %d, not %d", verb, what, wanted);
 }
 
-static lots_op *new_op(uint32_t mode, lots_mailbox *mailbox, uint64_t cookie)
+lots_op *new_op(uint32_t mode, lots_mailbox *mailbox, uint64_t cookie)
 {
     lots_op *op = &the.ops[the.op_count++];
     lots_op_init(op, &the.word, mode, mailbox, cookie, (uint64_t)mc_self());
@@ -63,10 +77,11 @@ int release_guard(lots_op *op, int fair, lots_mailbox *own)
     return answer & ~LOTS_MAIL;
 }
 
-static void release(lots_op *op, uint32_t mode, int fair, lots_mailbox *own)
+void release(lots_op *op, uint32_t mode, int fair, lots_mailbox *own)
 {
     ghost_out(mode);
     must_answer(release_guard(op, fair, own), LOTS_READY, "release");
+    mc_did(V_RELEASE);
 }
 
 static int may_let_go(void *unused)
@@ -84,7 +99,7 @@ static void hold_as_thread(const step *s, int depth, lots_mailbox *own)
     lots_op *op = new_op(mode, NULL, 0);
     int answer = s->try_first ? lots_op_try(op) : LOTS_PARKED;
     if (s->timed)
-        mc_did((mc_verb)(V_TRY_READ_FOR + mode));
+        asked_with_deadline(mode);
     if (answer == LOTS_PARKED)
         answer = lots_op_wait(op, s->timed ? 0 : s->cancelled || s->handler ? 1 : LOTS_NEVER);
     if (answer == LOTS_INTERRUPTED && s->handler) {
@@ -101,7 +116,7 @@ static void hold_as_thread(const step *s, int depth, lots_mailbox *own)
     } else if (answer == LOTS_READY) {
         ghost_in(mode);
         mc_point("holds", op);
-        if (s->hold)
+        if (s->hold && !*s->changes)
             mc_sleep_until(may_let_go, NULL, 0, "holding");
         if (depth + 1 < s->nested && !s->handler)
             hold_as_thread(s, depth + 1, own);
@@ -109,6 +124,9 @@ static void hold_as_thread(const step *s, int depth, lots_mailbox *own)
             give_away(op, s, own);
             return;
         }
+        op = change_as_thread(op, &mode, s->changes, own);
+        if (s->hold && *s->changes)
+            mc_sleep_until(may_let_go, NULL, 0, "holding");
         release(op, mode, s->fair, own);
     } else {
         must_answer(answer, s->timed ? LOTS_TIMED_OUT : LOTS_READY, "wait");
@@ -122,6 +140,10 @@ void run_thread(void *argument)
     for (int i = 0; i < a->count; i++) {
         if (a->steps[i].queue == 'P')
             queue_park_as_thread(&a->steps[i]);
+        else if (a->steps[i].queue == 'S')
+            park_as_thread(&a->steps[i]);
+        else if (a->steps[i].queue && strchr(NOTICES, a->steps[i].queue))
+            notice(a->steps[i].queue, NULL);
         else if (a->steps[i].queue)
             queue_wake(a->steps[i].queue, NULL);
         else
@@ -141,7 +163,7 @@ int actors_ended(void)
 static int keeper_has_work(void *unused)
 {
     (void)unused;
-    return actors_ended() || lot_bucket_of((uintptr_t)&the.word)->woken;
+    return actors_ended() || keeper_has_new(0);
 }
 
 void note_revocations(void)
@@ -156,6 +178,7 @@ void run_keeper(void *argument)
     (void)argument;
     while (!actors_ended()) {
         mc_sleep_until(keeper_has_work, NULL, 0, "the keeper");
+        keeper_has_new(1);
         revoke_late(INT64_MAX, 1);
         note_revocations();
     }
@@ -163,23 +186,12 @@ void run_keeper(void *argument)
 
 /* --- event loops --------------------------------------------------------------------------------------------------- */
 
-#define SCHEDULED 1
-#define AWAITING 2
-#define HOLDING 3
-#define ENDED 4
-
-typedef struct task {
-    const step *step;
-    actor *loop;
-    lots_op *op;
-    int state;
-    int due; /* its place in the loop's ready queue */
-} task;
-
 static task tasks[MC_FIBERS * MAX_STEPS];
 static int turns;
 
-static void schedule(task *t, int state)
+uint64_t task_cookie(const task *t) { return (uint64_t)(t - tasks); }
+
+void schedule(task *t, int state)
 {
     t->state = state;
     t->due = ++turns;
@@ -212,8 +224,14 @@ static void note_handoff(const task *t)
 /* Ends the wait of a task: by cancellation, or by its timer. */
 static void interrupt_task(task *t)
 {
-    uint32_t why = t->step->timed ? LOTS_BY_TIMEOUT : LOTS_BY_CANCEL;
+    uint32_t why = change_ends_by(t) == 't' ? LOTS_BY_TIMEOUT : LOTS_BY_CANCEL;
     int answer;
+    if (t->step->queue == 'S') {
+        if (park_leave(t->op, why == LOTS_BY_TIMEOUT, t->loop->mailbox))
+            drain(t->loop->mailbox, 0);
+        end_task(t);
+        return;
+    }
     if (t->step->queue) {
         queue_leave(t->op, t->step->timed, t->loop->mailbox);
         end_task(t);
@@ -224,20 +242,45 @@ static void interrupt_task(task *t)
     if (answer & LOTS_MAIL)
         drain(t->loop->mailbox, 0);
     answer &= ~LOTS_MAIL;
-    if (answer == LOTS_READY && t->step->timed) {
-        ghost_in(t->step->modes[0]);
-        schedule(t, HOLDING);
+    if (answer == LOTS_READY && why == LOTS_BY_TIMEOUT) {
+        task_got(t);
         return;
     }
     must_answer(answer, LOTS_WITHDRAWN, "cancel");
     if (why == LOTS_BY_CANCEL)
         mc_did(V_CANCEL);
-    end_task(t);
+    if (!task_withdrawn(t, why == LOTS_BY_CANCEL))
+        end_task(t);
+}
+
+/* A callback that blocks its running loop: it could never end if it waited for a task of that loop; the front raises
+ * DeadlockError. Who upgrades is in nobody's way but a writer's. */
+static int may_block(const task *t)
+{
+    for (task *u = tasks; u < tasks + MC_FIBERS * MAX_STEPS; u++)
+        if (u->loop == t->loop && (u->state == HOLDING || (u->guard && u->state != ENDED && !is_shared(t->mode))))
+            return 0;
+    return 1;
 }
 
 static void run_task(task *t)
 {
     int answer;
+    if (t->step->queue == 'S') {
+        t->state = AWAITING;
+        if (t->step->timed)
+            mc_did(V_PARK_FOR);
+        if (lots_op_poll(t->op) == LOTS_READY) {
+            park_ended(t->op, LOTS_READY);
+            end_task(t);
+        }
+        return;
+    }
+    if (t->step->queue && strchr(NOTICES, t->step->queue)) {
+        t->state = ENDED;
+        notice(t->step->queue, t->loop->mailbox);
+        return;
+    }
     if (t->step->queue) {
         if (t->step->queue != 'P') {
             t->state = ENDED;
@@ -253,27 +296,29 @@ static void run_task(task *t)
         return;
     }
     if (t->step->timed)
-        mc_did((mc_verb)(V_TRY_READ_FOR + t->step->modes[0]));
-    if (t->step->sync) { /* a callback that blocks the running loop */
+        asked_with_deadline(t->step->modes[0]);
+    if (t->step->sync) {
         t->state = ENDED;
-        for (task *u = tasks; u < tasks + MC_FIBERS * MAX_STEPS; u++)
-            if (u->loop == t->loop && u->state == HOLDING)
-                return; /* it could never end; the front raises DeadlockError */
+        if (!may_block(t))
+            return;
         lots_mailbox_block(t->loop->mailbox);
         mc_did(V_BLOCK);
         hold_as_thread(t->step, 0, t->loop->mailbox);
         lots_mailbox_unblock(t->loop->mailbox);
+    } else if (t->state == HOLDING && *t->at) {
+        change_task(t);
+        if (t->state == SCHEDULED)
+            run_task(t);
     } else if (t->state == HOLDING && (t->step->given || t->step->twice)) {
         t->state = ENDED;
         give_away(t->op, t->step, t->loop->mailbox);
     } else if (t->state == HOLDING) {
-        release(t->op, t->step->modes[0], t->step->fair, t->loop->mailbox);
+        release(t->op, t->mode, t->step->fair, t->loop->mailbox);
         end_task(t);
     } else if (note_handoff(t), (answer = t->step->try_first && lots_op_state(t->op) == LOTS_PENDING ? lots_op_try(t->op) : LOTS_PARKED) ==
                    LOTS_READY ||
                (answer = lots_op_poll(t->op)) == LOTS_READY) {
-        ghost_in(t->step->modes[0]);
-        schedule(t, HOLDING);
+        task_got(t);
         if (t->step->quick)
             run_task(t);
     } else {
@@ -284,7 +329,7 @@ static void run_task(task *t)
 
 static int may_interrupt(const task *t)
 {
-    return (t->step->cancelled || t->step->timed) && (t->state == AWAITING || t->state == SCHEDULED);
+    return change_ends_by(t) && (t->state == AWAITING || t->state == SCHEDULED);
 }
 
 static task *first_due(const actor *loop)
@@ -296,10 +341,11 @@ static task *first_due(const actor *loop)
     return first;
 }
 
+/* Whoever upgrades holds too, but a loop that closes ends its wait and releases its guard at once. */
 static int holds_any(const actor *loop)
 {
     for (task *t = tasks; t < tasks + MC_FIBERS * MAX_STEPS; t++)
-        if (t->loop == loop && t->state == HOLDING)
+        if (t->loop == loop && (t->state == HOLDING || (t->guard && t->state != ENDED && loop->kind != 'X')))
             return 1;
     return 0;
 }
@@ -319,9 +365,11 @@ void run_loop(void *argument)
     int from = (int)(loop - the.actors) * MAX_STEPS, left, closing = loop->kind == 'X' || loop->kind == 'D';
     for (int i = 0; i < loop->count; i++) {
         task *t = &tasks[from + i];
-        *t = (task){.step = &loop->steps[i], .loop = loop};
+        *t = (task){.step = &loop->steps[i], .loop = loop, .mode = loop->steps[i].modes[0], .at = loop->steps[i].changes};
         if (t->step->queue == 'P')
             t->op = queue_op(m, (uint64_t)(from + i));
+        else if (t->step->queue == 'S')
+            t->op = park_op(m, (uint64_t)(from + i));
         else if (!t->step->sync && !t->step->queue)
             t->op = new_op(t->step->modes[0], m, (uint64_t)(from + i));
         schedule(t, SCHEDULED);
@@ -369,17 +417,19 @@ void run_loop(void *argument)
     for (task *u = tasks + from; u < tasks + from + loop->count; u++) {
         if (u->state == ENDED)
             continue;
-        if (!u->step->sync && lots_op_state(u->op) == LOTS_PENDING) { /* it begins only now, on a closed loop: no queueing */
+        if (u->step->sync || (u->step->queue && u->step->queue != 'S'))
+            continue;
+        if (lots_op_state(u->op) == LOTS_PENDING) { /* it begins only now, on a closed loop: no queueing */
             int answer = lots_op_poll(u->op);
             if (answer == LOTS_READY) {
-                ghost_in(u->step->modes[0]);
-                release(u->op, u->step->modes[0], 0, NULL);
+                task_got(u);
+                release(u->op, u->mode, 0, NULL);
             } else {
                 must_answer(answer, LOTS_CLOSED, "poll of a task of a closed loop");
             }
         }
-        if (!u->step->sync)
-            end_task(u);
+        task_closed(u);
+        end_task(u);
     }
     if (m->first)
         mc_fail("mail is left in a closed mailbox");

@@ -74,7 +74,7 @@ void mc_sleep_until(int (*ready)(void *argument), void *argument, int timed, con
 void mc_fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 void mc_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 #define mc_note(...) (mc_tracing ? mc_print(__VA_ARGS__) : (void)0) /* in the trace of a replay */
-extern int mc_current, mc_tracing;
+extern int mc_current, mc_tracing, mc_points_after_unlock;
 static inline int mc_self(void) { return mc_current; } /* the fiber that runs */
 int mc_stale_budget(void); /* of this execution */
 extern void (*mc_every_step)(void); /* the oracles that hold between any two steps */

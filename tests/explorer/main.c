@@ -28,7 +28,7 @@ static int pairs;
 
 typedef struct outcome {
     mc_result result;
-    uint32_t met[V_COUNT];
+    uint64_t met[V_COUNT];
 } outcome;
 
 static mc_result *of_child;

@@ -10,13 +10,20 @@
  *            | 'G'            who is given guards ('g', 'd') and releases them
  *   step    := prefix* mode ('+' mode)*      '+': while holding, take the same lock once more
  *            | queue          on the two bare queues of queues.c
- *   mode    := 'R' read | 'r' read_recursive | 'W' write | 'M' mutex
+ *            | notice         on the keys of notices.c
+ *   mode    := ('R' read | 'r' read_recursive | 'W' write | 'M' mutex | 'E' upgradable read) change*
+ *   change  := '^' upgrade | '~' with a timeout that may come at any step | '%' cancelled at any step | '?' only tries to
+ *            | '>' downgrade to a read | '<' to an upgradable one | '=' released fairly and acquired again (bump)
+ *            | '.' waits for the condition | ',' with a timeout | ';' cancelled at any step | '1', '*' notifies one, all
+ *   notice  := '1' | '*' the same with no lock held | 'S' parks at a key (with 't' or 'c') | 'H' unparks one | 'I' all
+ *            | 'J' unparks one, moves the rest to another key | 'Z' unparks one of those
  *   queue   := 'P' park (with 't' or 'c') | 'U' unpark one | 'N' all | 'O' every other one | 'Q' wake one, move the rest
  *            | 'V' unpark one of those that were moved
  *   prefix  := 't' may time out at any step | 'c' may be interrupted (thread) or cancelled (task) at any step
  *            | 's' (in a loop) the loop's own thread acquires, blocking the running loop | 'f' released fairly
  *            | 'y' tries first, then waits | 'g' its guard is released by 'G' | 'd' by both at once: one of them must fail
- *            | 'h' (a thread) holds until all fibers without an 'h' have ended | 'q' (a task) releases without a turn between
+ *            | 'h' (a thread) holds, after its changes, until all fibers without an 'h' have ended
+ *            | 'q' (a task) changes and releases without a turn between
  *            | 'i' (a thread) a signal may come while it waits; its handler takes the lock in the mode after the '+'
  *
  * A task that has the lock lets its loop go round once before it releases. Every acquisition, however it ends, is checked
@@ -40,10 +47,15 @@ static void mistake(const char *text, const char *at)
 }
 
 static const char *family;
+static const char MODE_LETTERS[] = "RrWME"; /* in the order of the modes */
 
 const char *program_family(const char *text)
 {
-    return *text == '!' ? "litmus" : strpbrk(text, "PUNOQV") ? "queue" : strchr(text, 'M') ? "mutex" : "rwlock";
+    return *text == '!'                   ? "litmus"
+           : strpbrk(text, "PUNOQV")       ? "queue"
+           : strpbrk(text, ".,;" NOTICES)  ? "notice"
+           : strchr(text, 'M')             ? "mutex"
+                                           : "rwlock";
 }
 
 void program_load(const char *text)
@@ -75,19 +87,25 @@ void program_load(const char *text)
                   : *p == 'g' ? &s->given
                   : *p == 'd' ? &s->twice
                               : &s->fair) = 1;
-            if (*p && strchr("PUNOQV", *p)) {
-                if (strchr("XD", a->kind)) /* what a loop leaves behind is withdrawn by way of its lock */
+            if (*p && strchr("PUNOQV" NOTICES, *p)) {
+                if (strchr("XD", a->kind) && strchr("PUNOQV", *p)) /* what a loop leaves behind is withdrawn by way of its lock */
                     mistake(text, p);
                 s->queue = *p;
                 a->count++;
                 continue;
             }
             for (;; p++) {
-                const char *mode = strchr("RrWM", *p);
+                const char *mode = strchr(MODE_LETTERS, *p);
+                size_t changes = 0;
                 if (!*p || !mode || s->nested == MAX_NESTED)
                     mistake(text, p);
-                s->modes[s->nested++] = (uint32_t)(mode - "RrWM");
-                if (*++p != '+')
+                s->modes[s->nested++] = (uint32_t)(mode - MODE_LETTERS);
+                for (p++; *p && strchr(CHANGES, *p); p++) {
+                    if (changes == MAX_CHANGES || s->nested > 1 || s->sync || s->given || s->twice)
+                        mistake(text, p);
+                    s->changes[changes++] = *p;
+                }
+                if (*p != '+')
                     break;
             }
             p--;
@@ -105,10 +123,16 @@ static void check_word(void)
     if (count > (uint64_t)the.op_count)
         mc_fail("W1: impossible word %#llx: %llu readers of %d", (unsigned long long)w, (unsigned long long)count,
                 the.op_count);
-    if ((w & WRITER) && (w & UPGRADABLE))
-        mc_fail("W3: WRITER and UPGRADABLE: %#llx", (unsigned long long)w);
-    if ((uint64_t)the.readers > count || (the.writers && !(w & WRITER)))
-        mc_fail("the word %#llx denies %d readers or %d writers that are in", (unsigned long long)w, the.readers, the.writers);
+    if ((w & UPGRADABLE) && ((w & WRITER) || !count))
+        mc_fail("W3: UPGRADABLE beside WRITER, or without a share: %#llx", (unsigned long long)w);
+    if ((uint64_t)(the.readers + the.upgradables) > count || (the.writers && !(w & WRITER)) || (the.upgradables && !(w & UPGRADABLE)))
+        mc_fail("the word %#llx denies %d readers, %d writers or %d upgradables that are in", (unsigned long long)w, the.readers,
+                the.writers, the.upgradables);
+    if (the.upgrading && !(w & (UPGRADABLE | WRITER)))
+        mc_fail("R17: %#llx, and somebody is on the way from UPGRADABLE to WRITER", (unsigned long long)w);
+    if (the.stepping && !(w & WRITER) && (count < 1 + (uint64_t)(the.readers + the.upgradables) ||
+                                          (the.stepping == 1 + LOTS_UPGRADABLE && !(w & UPGRADABLE))))
+        mc_fail("a writer that steps down has nothing in between: %#llx", (unsigned long long)w);
 }
 
 /* A queue is in the order of arrival, and its links agree. */
@@ -155,10 +179,13 @@ void program_setup(void)
     mc_reset_seam(&the.word, NULL, mc_stale_budget());
     the.word.bits = 0;
     the.readers = the.writers = the.ops_open = the.op_count = 0;
+    the.upgradables = the.upgrading = the.stepping = 0;
     verbs_reset();
     actors_reset();
     gifts_reset();
     queues_reset();
+    notices_reset();
+    mc_points_after_unlock = !strcmp(family, "notice");
     keeper_reset(has('A'));
     for (int i = 0; i < the.actor_count; i++) {
         actor *a = &the.actors[i];
@@ -174,6 +201,8 @@ void program_setup(void)
     }
     if (!strcmp(family, "queue"))
         mc_spawn("janitor", run_janitor, NULL);
+    if (!strcmp(family, "notice"))
+        mc_spawn("notifier", run_notifier_of_last_resort, NULL);
 }
 
 /* Nothing of this execution may reach the next one, which would fail in its place. */
@@ -198,6 +227,7 @@ void program_check(void)
         mc_fail("a waiter is left in the lot");
     lot_each_bucket(bucket_is_empty, NULL, &nobody, 0);
     queues_check();
+    notices_check();
     verbs_pair();
     if (the.ops_open)
         mc_fail("%d ops did not end", the.ops_open);

@@ -17,6 +17,7 @@ int mc_spend_fair(void);
 static struct sleeper { const void *address; int woken; } sleepers[MC_FIBERS];
 static int locks_held[MC_FIBERS];
 static const void *words[2];
+int mc_points_after_unlock;
 
 void mc_reset_seam(const void *word0, const void *word1, int stale)
 {
@@ -115,6 +116,8 @@ void mc_unlock(int *held)
     *held = 0;
     memory_release(held);
     locks_held[mc_self()]--;
+    if (mc_points_after_unlock) /* what is read next, without the lock, is not protected any more */
+        mc_point("unlocked", held);
 }
 
 static int64_t time_now;

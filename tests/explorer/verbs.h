@@ -17,14 +17,17 @@ typedef enum mc_verb {
     V_CLOSE,   /* closed a loop that had waiters */
     V_PUSH,    /* rang the bell of a mailbox */
     V_DRAIN,   /* found mail */
-    V_PARK, V_PARK_FOR, V_UNPARK_ONE, V_UNPARK_ALL, V_UNPARK_SOME, V_REQUEUE, /* queues.c */
+    V_PARK, V_PARK_FOR, V_UNPARK_ONE, V_UNPARK_ALL, V_UNPARK_SOME, V_REQUEUE, /* queues.c, notices.c */
+    V_UPGRADABLE, V_TRY_UPGRADABLE_FOR, V_UPGRADE, V_TRY_UPGRADE_FOR, V_TRY_UPGRADE, V_DOWNGRADE, V_BUMP, /* changes.c */
+    V_WAIT, V_WAIT_FOR, V_WAIT_CANCELLED, /* went to wait, whatever came of it; but cancelled is who was */
+    V_NOTIFY_ONE, V_NOTIFY_ALL, V_RELEASE,
     V_COUNT
 } mc_verb;
 
 void mc_did(mc_verb verb); /* the fiber that runs did this */
 void verbs_reset(void);    /* a new execution */
 void verbs_pair(void);     /* the execution has ended: add its pairs */
-extern uint32_t verbs_met[V_COUNT]; /* bit b of [a]: a and b were done in one execution */
-void verbs_print(const char *family, const uint32_t *met);
+extern uint64_t verbs_met[V_COUNT]; /* bit b of [a]: a and b were done in one execution */
+void verbs_print(const char *family, const uint64_t *met);
 
 #endif

@@ -7,6 +7,7 @@ The same change at the same place is made once.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -22,11 +23,12 @@ class Mutant(NamedTuple):
     old: str  # the line, or lines, before
     new: str  # and after
     text: str  # the whole file
+    place: str  # the function it is in, and which of the changes there that look the same
 
     @property
     def name(self) -> str:
         """Return what the list of survivors calls it: line numbers would not last."""
-        return f"{self.file}: {self.old} => {self.new}"
+        return f"{self.file} {self.place}: {self.old} => {self.new}"
 
 
 def blanked(text: str) -> str:
@@ -135,12 +137,14 @@ def statements(code: str) -> Iterator[Edit]:
 SWAPS = {
     "PARKED": ["WRITER_PARKED", "0"], "WRITER_PARKED": ["PARKED", "0"], "WRITER": ["UPGRADABLE", "0"],
     "UPGRADABLE": ["WRITER", "0"], "READERS": ["ONE_READER", "0"], "ONE_READER": ["READERS"],
-    "PHASE_ENTER": ["PHASE_DRAIN"], "PHASE_DRAIN": ["PHASE_ENTER"], "LOTS_NORMAL": ["LOTS_HANDOFF"],
+    "PHASE_ENTER": ["PHASE_DRAIN"], "PHASE_DRAIN": ["PHASE_ENTER"], "PHASE_NOTIFY": ["PHASE_ENTER"],
+    "LOTS_NORMAL": ["LOTS_HANDOFF"],
     "LOTS_HANDOFF": ["LOTS_NORMAL"], "LOTS_QUEUED": ["LOTS_NORMAL"], "LOTS_HELD": ["LOTS_RELEASED"],
     "LOTS_RELEASED": ["LOTS_HELD"], "LOTS_GONE": ["LOTS_RELEASED"], "LOTS_ACQUIRING": ["LOTS_PENDING"],
     "LOTS_PENDING": ["LOTS_ACQUIRING"], "LOTS_READY": ["LOTS_MISUSE"], "LOTS_MISUSE": ["LOTS_READY"],
     "LOTS_PARKED": ["LOTS_READY"], "LOTS_CLOSED": ["LOTS_READY"], "LOTS_TIMED_OUT": ["LOTS_READY"],
     "LOTS_INTERRUPTED": ["LOTS_TIMED_OUT"], "LOTS_WITHDRAWN": ["LOTS_READY"], "LOTS_MAIL": ["0"],
+    "LOTS_CHANGING": ["LOTS_HELD"],
     "LOTS_BY_TIMEOUT": ["LOTS_BY_CANCEL"], "LOTS_BY_CANCEL": ["LOTS_BY_TIMEOUT"], "LOT_TAKE": ["LOT_SKIP"],
     "LOT_SKIP": ["LOT_STOP"], "LOT_STOP": ["LOT_SKIP"], "BATCH_THREADS": ["(BATCH_THREADS - 1)"],
     "woken_last": ["woken"], "woken": ["woken_last"], "next": ["prev"], "prev": ["next"],
@@ -164,6 +168,25 @@ OPERATORS: dict[str, Callable[[str], Iterator[Edit]]] = {
 }
 
 
+TOP_LEVEL = re.compile(r"^(?:static |extern |typedef )?(?:\w[\w ]* \**)?(\w+)(?:\(|\[| =| \{)", re.MULTILINE)
+
+
+def place_of(code: str, start: int) -> str:
+    """Return the function (or table, or struct) that a place is in: what the last line with no indent before it names."""
+    names = [match[1] for match in TOP_LEVEL.finditer(code, 0, code.find("\n", start))]
+    return names[-1] if names else "top"
+
+
+def numbered(mutants: list[Mutant]) -> list[Mutant]:
+    """Tell apart the changes that look the same: the second of a name gets a 2."""
+    seen, told = Counter[str](), []
+    for mutant in mutants:
+        seen[mutant.name] += 1
+        nth = seen[mutant.name]
+        told.append(mutant._replace(place=f"{mutant.place} {nth}") if nth > 1 else mutant)
+    return told
+
+
 def mutants_of(file: str, text: str) -> list[Mutant]:
     """Return every mutant of a file, in the order of its lines."""
     code, found = blanked(text), dict[str, Mutant]()
@@ -174,5 +197,6 @@ def mutants_of(file: str, text: str) -> list[Mutant]:
             old_lines = " ".join(text[first:last].split())
             new_lines = " ".join((text[first:start] + new + text[end:last]).split())
             if mutated != text and mutated not in found:
-                found[mutated] = Mutant(file, text.count("\n", 0, start) + 1, name, old_lines, new_lines, mutated)
-    return sorted(found.values(), key=lambda mutant: mutant.line)
+                line, place = text.count("\n", 0, start) + 1, place_of(code, start)
+                found[mutated] = Mutant(file, line, name, old_lines, new_lines, mutated, place)
+    return numbered(sorted(found.values(), key=lambda mutant: mutant.line))
