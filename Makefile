@@ -19,7 +19,7 @@ FREETHREADED_SCRIPT = ../shared/tools/freethreaded-python
 FREETHREADED = $(HOME)/.cache/aiolots/freethreaded-3.13
 FREETHREADED_TESTS = $(wildcard tests/test_contract_*.py tests/test_scenarios_*.py tests/test_regressions_*.py) \
   tests/test_capi.py tests/test_lock_word.py tests/test_stress.py tests/test_fuzz_locks.py tests/test_fuzz_found.py \
-  $(wildcard tests/test_native_spares*.py) tests/test_lowlevel_park.py
+  $(wildcard tests/test_native_spares*.py) $(wildcard tests/test_lowlevel_*.py tests/test_compat_[at]*.py)
 
 # What the extension is made of. pip is run again when any of it, or the flavour, has changed.
 CSRC = $(wildcard csrc/*.[ch] csrc/python/*.[ch])
@@ -41,8 +41,7 @@ demo: venv
 test: lint types pytest matrix freethreaded
 
 pytest: venv
-	AIOLOTS_PURE=0 $(PY) -m pytest $(PYTEST_ARGS)
-	AIOLOTS_PURE=1 $(PY) -m pytest -m "not once" $(PYTEST_ARGS)
+	sh tools/both_fronts.sh $(PY) "" "-m not(once)" "$(PYTEST_ARGS)"
 	$(PY) -m aiolots demo $(DEMO_SMOKE)
 
 matrix: venv
@@ -56,8 +55,7 @@ matrix: venv
 
 # One Python of the matrix: `make test-3.13`.
 test-%: .venvs/%/.built
-	AIOLOTS_PURE=0 .venvs/$*/bin/python -m pytest -m "not once" $(PYTEST_ARGS)
-	AIOLOTS_PURE=1 .venvs/$*/bin/python -m pytest -m "not once" $(PYTEST_ARGS)
+	sh tools/both_fronts.sh .venvs/$*/bin/python "-m not(once)" "-m not(once)" "$(PYTEST_ARGS)"
 	.venvs/$*/bin/python -m aiolots demo $(DEMO_SMOKE)
 
 # Both fronts on a free-threaded Python with the GIL off, where there is a script that builds one (once, in some minutes).
@@ -67,8 +65,8 @@ freethreaded:
 	  || { tail -3 .venvs/freethreaded.log; echo "== no free-threaded Python could be built: skipped"; exit 0; }; \
 	echo "== free-threaded Python"; \
 	$(MAKE) --no-print-directory .venvs/freethreaded/.built \
-	  && AIOLOTS_PURE=0 PYTHON_GIL=0 .venvs/freethreaded/bin/python -m pytest -m "not once" $(FREETHREADED_TESTS) $(PYTEST_ARGS) \
-	  && AIOLOTS_PURE=1 PYTHON_GIL=0 .venvs/freethreaded/bin/python -m pytest -m "not once" $(FREETHREADED_TESTS) $(PYTEST_ARGS)
+	  && PYTHON_GIL=0 sh tools/both_fronts.sh .venvs/freethreaded/bin/python "-m not(once)" "-m not(once)" \
+	    "$(FREETHREADED_TESTS) $(PYTEST_ARGS)"
 
 # The C tests alone; pytest runs them too, under both parkers.
 ctest:
@@ -156,7 +154,8 @@ clean:
 # Only what is built for it: cffi comes with the interpreter, and what needs aiohttp is left out.
 .venvs/freethreaded/.built: $(INPUTS)
 	$(FREETHREADED)/bin/python3.13t -m venv --clear --system-site-packages .venvs/freethreaded
-	.venvs/freethreaded/bin/python $(INSTALL) --upgrade "setuptools>=77" "pytest>=8.3" "pytest-asyncio>=0.25" "pytest-timeout>=2.3" "hypothesis>=6.100,<6.150" uvloop
+	.venvs/freethreaded/bin/python $(INSTALL) --upgrade "setuptools>=77" "pytest>=8.3" "pytest-asyncio>=0.25" "pytest-timeout>=2.3" "hypothesis>=6.100,<6.150" uvloop \
+	  "trio>=0.31" "anyio>=4.8" "aiorwlock>=1.5"
 	.venvs/freethreaded/bin/python $(INSTALL) --no-build-isolation -e .
 	@touch $@
 

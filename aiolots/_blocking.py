@@ -105,7 +105,9 @@ def interrupted() -> None:
 def _frames_of_ours() -> int:
     """How many frames up the user's code is, as warnings.warn counts from our caller."""
     level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(("aiolots._", "aiolots.compat.", "contextlib")):
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(
+        ("aiolots._", "aiolots.compat.", "contextlib")
+    ):
         level, frame = level + 1, frame.f_back
     return level
 

@@ -78,5 +78,9 @@ WAITS = (
 
 def name_of(mode: Mode) -> str:
     """Name a row, for pytest."""
-    special = {FAIR_LOCK: "fair_lock", WRITE_AFTER_READER: "write_after_reader", UPGRADABLE_AFTER_ANOTHER: "upgradable_after_another"}
+    special = {
+        FAIR_LOCK: "fair_lock",
+        WRITE_AFTER_READER: "write_after_reader",
+        UPGRADABLE_AFTER_ANOTHER: "upgradable_after_another",
+    }
     return special.get(mode, mode.name)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from aiolots import Mutex, decode, lowlevel
+from aiolots import decode, lowlevel
 from tests import modes, tasks
 from tests.modes import WRITER, Mode, name_of
 from tests.tasks import CANCELLED
@@ -276,7 +276,7 @@ def test_r13_an_abandoned_acquire_warns_and_lets_go(kind: str, mode: Mode) -> No
 async def test_r14_a_release_does_not_await_so_no_cancellation_falls_into_it(mode: Mode) -> None:
     lock = mode.make()
     after: list[int] = []
-    exclusive = modes.LOCK if isinstance(lock, Mutex) else modes.WRITE
+    exclusive = mode if mode.adds == WRITER else modes.WRITE
 
     async def hold() -> None:
         task = asyncio.current_task()

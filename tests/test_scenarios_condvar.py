@@ -52,8 +52,8 @@ each_request = pytest.mark.parametrize(("make", "mode"), REQUESTS, ids=[mode for
 
 
 def hinder(lock: Any) -> Any:
-    """Hold the lock, so that who was notified has to wait for it."""
-    return lock.try_lock() if isinstance(lock, Mutex) else lock.try_write()
+    """Hold the lock, so that who was notified has to wait for it. Once it is let go of by who waits: a moment later."""
+    return (lock.lock() if isinstance(lock, Mutex) else lock.write()).acquire()
 
 
 # --- leaving --------------------------------------------------------------------------------------------------------------
@@ -354,6 +354,7 @@ def test_r05_signal_handlers_that_raise_at_any_moment() -> None:
                 condvar.notify_one()
             time.sleep(0)
 
+    lowlevel.unpark_one(object())  # what is imported on the way is imported now
     before = signal.signal(signal.SIGALRM, interrupt)
     thread, interrupted = in_thread(notify), 0
     try:

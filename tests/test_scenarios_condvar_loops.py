@@ -40,13 +40,6 @@ __all__ = ["loops_may_block", "patience", "world"]  # fixtures
 
 PROMPTLY = 1.0  # seconds, as R20 has it
 each_loop = pytest.mark.parametrize("kind", LOOP_KINDS)
-REQUESTS = [(Mutex, "lock"), (RwLock, "write"), (RwLock, "read"), (RwLock, "upgradable_read")]
-each_request = pytest.mark.parametrize(("make", "mode"), REQUESTS, ids=[mode for _, mode in REQUESTS])
-
-
-def hinder(lock: Any) -> Any:
-    """Hold the lock, so that who was notified has to wait for it."""
-    return lock.try_lock() if isinstance(lock, Mutex) else lock.try_write()
 
 
 # --- R20, R21 -------------------------------------------------------------------------------------------------------------

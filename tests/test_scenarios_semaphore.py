@@ -370,6 +370,7 @@ def test_r05_signal_handlers_that_raise_at_any_moment() -> None:
             with semaphore:
                 time.sleep(0)
 
+    lowlevel.unpark_one(object())  # what is imported on the way is imported now
     before = signal.signal(signal.SIGALRM, interrupt)
     thread, interrupted = in_thread(take_turns), 0
     with warnings.catch_warnings():

@@ -34,7 +34,10 @@ static inline void expect_at(lots_op *op, lots_word *w, uint32_t mode, lots_mail
     CHECK_EQ(lots_op_notified(op), 0);
 }
 
-static inline void park(int i, lots_mailbox *mailbox) { expect_at(&ops[i], NULL, LOTS_PARK, mailbox, (char)('a' + i % 26), here); }
+static inline void park(int i, lots_mailbox *mailbox)
+{
+    expect_at(&ops[i], NULL, LOTS_PARK, mailbox, (char)('a' + i % 26), here);
+}
 
 static inline size_t notify(size_t most, uint64_t token)
 {

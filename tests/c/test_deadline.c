@@ -195,6 +195,23 @@ static void without_contention_the_kernel_is_not_asked(void)
     CHECK_EQ(futexes, 1);
 }
 
+/* Who finds it free after all takes it as anybody does: 1, not 2, so that nobody has to be woken afterwards. */
+static void a_tiny_lock_that_is_free_again_is_taken_without_sleep(void)
+{
+    bucket_lock lock;
+    bucket_lock_init(&lock);
+    futexes = 0;
+    bucket_lock_sleep(&lock);
+    CHECK_EQ(lock.state.value_, 1);
+    CHECK_EQ(futexes, 0);
+    bucket_lock_release(&lock);
+    CHECK_EQ(futexes, 0);
+    lock.state.value_ = 2;
+    bucket_lock_release(&lock);
+    CHECK_EQ(futexes, 1); /* somebody may sleep on it */
+    CHECK_EQ(lock.state.value_, 0);
+}
+
 static void the_kernel_is_told_the_deadline(void)
 {
     static const int64_t times[][2] = {
@@ -235,6 +252,7 @@ int main(void)
     RUN(an_interrupted_wait_for_a_notification_stays_queued);
     RUN(a_notification_that_comes_with_a_deadline_or_a_signal_is_kept);
     RUN(without_contention_the_kernel_is_not_asked);
+    RUN(a_tiny_lock_that_is_free_again_is_taken_without_sleep);
     RUN(the_kernel_is_told_the_deadline);
     RUN(an_old_errno_is_not_believed);
     RUN(who_wakes_for_nothing_sleeps_again);
