@@ -57,8 +57,10 @@ class Sleeper(Protocol):
         """Tell the op who waits, and poll it for the first time."""
         ...
 
-    def sleep(self, op: Any, limit: Any) -> Generator[Any, None, int]:
-        """Sleep until READY, TIMED_OUT or CLOSED. In time means notified in time: after that it waits for the lock."""
+    def sleep(self, op: Any, limit: Any, shielded: bool) -> Generator[Any, None, int]:
+        """Sleep until READY, TIMED_OUT or CLOSED. In time means notified in time: after that it waits for the lock.
+
+        `shielded`: it was cancelled already, and only waits for the lock."""
         ...
 
     def when_loop_ends(self, call: Callable[[], None]) -> None:
@@ -82,7 +84,7 @@ class Thread:
         lib.lots_op_waits_as(op, NULL, lib.lots_thread_token() << 1, threading.get_ident())
         return int(lib.lots_op_poll(op))
 
-    def sleep(self, op: Any, limit: int) -> Generator[Any, None, int]:
+    def sleep(self, op: Any, limit: int, shielded: bool) -> Generator[Any, None, int]:
         """Interrupted by signals, whose handlers may raise."""
         answer = INTERRUPTED
         while answer == INTERRUPTED:
@@ -117,7 +119,7 @@ class Task:
         lib.lots_op_waits_as(op, self._port.mailbox, self._cookie, _loops.task_id())
         return int(lib.lots_op_poll(op))
 
-    def sleep(self, op: Any, limit: float | None) -> Generator[Any, None, int]:
+    def sleep(self, op: Any, limit: float | None, shielded: bool) -> Generator[Any, None, int]:
         """Interrupted by cancellation."""
         port = self._port
         while True:
@@ -125,7 +127,7 @@ class Task:
             answer = lib.lots_op_poll(op)
             if answer != PARKED:
                 return int(answer)
-            if (yield from port.wait(future, _loops.seconds_until(limit))):
+            if (yield from port.wait(future, _loops.seconds_until(limit), shielded=shielded)):
                 continue
             if lib.lots_op_notified(op):
                 limit = None
@@ -248,7 +250,7 @@ class Wait:
         if in_a_hurry:
             self._pass_on()
         elif op is self._notification:
-            answer = yield from sleeper.sleep(op, limit)
+            answer = yield from sleeper.sleep(op, limit, False)
             if answer != TIMED_OUT:
                 return answer == READY
         if lib.lots_op_state(op) == HELD:
@@ -259,7 +261,7 @@ class Wait:
             answer = sleeper.queue(op)
             if answer != PARKED:
                 return answer == READY
-        return (yield from sleeper.sleep(op, sleeper.limit(None))) == READY
+        return (yield from sleeper.sleep(op, sleeper.limit(None), in_a_hurry)) == READY
 
     def _leaves_at_once(self) -> bool:
         """Not queued any more. Whether the lock is held."""

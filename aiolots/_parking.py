@@ -245,26 +245,31 @@ class Wait(Generic[R], metaclass=ABCMeta):
     def _in_task(self) -> Generator[Any, None, R]:
         self._entered()
         if self._at_once():
-            return self._done(self._leave())
+            answer = self._leave()
+            yield from _loops.checkpoint()
+            return self._done(answer)
         loop = _loops.needs_a_loop()
         if self._seconds == 0:
-            return self._done(self._try_once())
+            answer = self._try_once()
+            yield from _loops.checkpoint()
+            return self._done(answer)
         port = _loops.port(loop)
         cookie = _loops.new_cookie() << 1 | (self._seconds is not None)
         self._who = (True, cookie)
         try:
             if self._hears_of_loops_end:
                 when_loop_ends(port, cookie, self._loop_ended)
-            moment = _loops.moment_after(self._seconds)
+            moment, slept = _loops.moment_after(self._seconds), False
             while True:
-                answer = yield from self._sleep_in_task(port, cookie, moment)
+                answer = yield from self._sleep_in_task(port, cookie, moment, slept)
                 if answer != READY or self._woken(self._token()):
                     return self._done(answer)
                 self._ask_again()
+                slept = True
         finally:
             forget(port, cookie)
 
-    def _sleep_in_task(self, port: _loops.Port, cookie: int, moment: float | None) -> Generator[Any, None, int]:
+    def _sleep_in_task(self, port: _loops.Port, cookie: int, moment: float | None, slept: bool) -> Generator[Any, None, int]:
         op = self._op
         lib.lots_op_waits_as(op, port.mailbox, cookie, _loops.task_id())
         future = port.expect(cookie)  # before the core knows of the waiter, each time: see there
@@ -272,10 +277,14 @@ class Wait(Generic[R], metaclass=ABCMeta):
         first = True
         while answer == PARKED:
             if self._look():
-                return self._leave()
+                answer = self._leave()
+                if not slept:
+                    yield from port.checkpoint()
+                return answer
             if first:
                 first = False
                 self._before_sleep()
+            slept = True
             if not (yield from port.wait(future, _loops.seconds_until(moment))):
                 return TIMED_OUT if self._leave() == WITHDRAWN else READY
             future = port.expect(cookie)

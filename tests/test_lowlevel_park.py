@@ -187,8 +187,11 @@ def test_it_times_out(world: World, seconds: float) -> None:
 
 def test_with_no_time_it_validates_without_queueing(world: World) -> None:
     key, seen = Key(), []
-    park = lowlevel.park(key, timeout=0, validate=lambda: bool(seen.append(waiting_at(key))), before_sleep=pytest.fail)
-    assert world.attempt(lambda: park).guard() == invalid()
+
+    def park() -> lowlevel.Parked:
+        return lowlevel.park(key, timeout=0, validate=lambda: bool(seen.append(waiting_at(key))), before_sleep=pytest.fail)
+
+    assert world.attempt(park).guard() == invalid()
     assert seen == [0]
 
 

@@ -91,8 +91,8 @@ def test_who_was_moved_keeps_the_new_key_alive(world: World) -> None:
     source, target = Key(), Key()
     old, new = weakref.ref(source), weakref.ref(target)
     with no_collector():
-        request = lowlevel.park(source)
-        parked = world.attempt(lambda: request)
+        keys = [source]
+        parked = world.attempt(lambda: lowlevel.park(keys.pop()))
         wait_until_waiting(source, 1)
         lowlevel.requeue(source, target, wake=0)
         del source, target

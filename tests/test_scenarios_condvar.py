@@ -274,7 +274,7 @@ INTERRUPTED = """
 import signal, sys, threading
 from aiolots import Condvar, Mutex, lowlevel
 
-lock, condvar = Mutex(), Condvar()
+lock, condvar, came = Mutex(), Condvar(), []
 notified = sys.argv[1] == "notified"
 
 def interrupt():
@@ -283,10 +283,18 @@ def interrupt():
     guard = lock.lock().acquire()
     if notified:
         condvar.notify_one()
-    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    while not came:  # one that comes just before the sleep does not end it
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        lowlevel.park(object(), timeout=0.01).acquire()
     lowlevel.park(object(), timeout=0.05).acquire()
     guard.release()
 
+def once(*_):
+    if not came:
+        came.append(1)
+        raise KeyboardInterrupt
+
+signal.signal(signal.SIGINT, once)
 thread = threading.Thread(target=interrupt)
 thread.start()
 try:

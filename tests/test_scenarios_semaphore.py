@@ -23,6 +23,7 @@ from tests.waits import (
     loop_policy,
     loops_may_block,
     patience,
+    signal_until,
     until_waiting,
     wait_until_waiting,
     world,
@@ -180,22 +181,28 @@ def test_r05_a_signal_handler_that_raises_and_one_that_releases() -> None:
     class Interrupt(Exception):
         pass
 
-    def interrupt(*_: object) -> None:
-        raise Interrupt
+    came: list[int] = []
 
-    def disturb() -> None:
-        wait_until_waiting(semaphore, 1)
-        signal.pthread_kill(main, signal.SIGUSR1)
+    def interrupt(*_: object) -> None:
+        if not came:
+            came.append(1)
+            raise Interrupt
+
+    def release(*_: object) -> None:
+        if not came:
+            came.append(1)
+            semaphore.release()
 
     before = signal.signal(signal.SIGUSR1, interrupt)
     try:
-        thread = in_thread(disturb)
+        thread = in_thread(signal_until, main, semaphore, lambda: came)
         with pytest.raises(Interrupt):
             semaphore.acquire()
         thread.join()
         assert_whole(semaphore, 0)
-        signal.signal(signal.SIGUSR1, lambda *_: semaphore.release())
-        thread = in_thread(disturb)
+        came.clear()
+        signal.signal(signal.SIGUSR1, release)
+        thread = in_thread(signal_until, main, semaphore, lambda: came)
         assert semaphore.acquire() is True
         thread.join()
     finally:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
 
 from aiolots import Condvar, LoopBlockPolicy, lowlevel, set_loop_block_policy
-from tests.worlds import WATCHDOG, WORLDS, World, is_the_original, until, wait_until  # noqa: F401
+from tests.worlds import WATCHDOG, WORLDS, YIELD, World, is_the_original, until, wait_until  # noqa: F401
 
 
 @pytest.fixture(params=WORLDS)
@@ -95,3 +97,13 @@ def wait_until_waiting(key: object, count: int) -> None:
 
 async def until_waiting(key: object, count: int) -> None:
     await until(lambda: waiting_at(key) == count, lambda: f"not {count} at {key!r}: {lowlevel.waiters(key=key)}")
+
+
+def signal_until(ident: int, key: object, over: Callable[[], Any]) -> None:
+    """Send SIGUSR1 to a thread that waits at a key, until it has come to it. One that comes just before the sleep is seen
+    to by the handler only after it, so again and again."""
+    wait_until_waiting(key, 1)
+    end = time.monotonic() + WATCHDOG
+    while not over() and time.monotonic() < end:
+        signal.pthread_kill(ident, signal.SIGUSR1)
+        time.sleep(YIELD)

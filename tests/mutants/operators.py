@@ -168,7 +168,9 @@ OPERATORS: dict[str, Callable[[str], Iterator[Edit]]] = {
 }
 
 
-TOP_LEVEL = re.compile(r"^(?:static |extern |typedef )?(?:\w[\w ]* \**)?(\w+)(?:\(|\[| =| \{)", re.MULTILINE)
+TOP_LEVEL = re.compile(
+    r"^(?:__attribute__\(\(\w+\)\) )?(?:static |extern |typedef )?(?:\w[\w ]* \**)?(\w+)(?:\(|\[| =| \{)", re.MULTILINE
+)
 
 
 def place_of(code: str, start: int) -> str:
