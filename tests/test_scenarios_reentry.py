@@ -61,6 +61,8 @@ def at_check(number: int, handler: Callable[[], None]) -> Iterator[list[int]]:
         if not frame.f_code.co_filename.startswith(PACKAGE):
             return None
         frame.f_trace_opcodes = True
+        if event == "exception":  # out of a call: its handler comes next, without a look
+            last[id(frame)] = "raised"
         if event != "opcode":
             return trace
         if in_a_finalizer(frame):  # what is raised there goes nowhere
