@@ -20,6 +20,7 @@ FREETHREADED = $(HOME)/.cache/aiolots/freethreaded-3.13
 FREETHREADED_TESTS = $(wildcard tests/test_contract_*.py tests/test_scenarios_*.py tests/test_regressions_*.py) \
   tests/test_capi.py tests/test_lock_word.py tests/test_stress.py tests/test_fuzz_locks.py tests/test_fuzz_found.py \
   $(wildcard tests/test_native_spares*.py) $(wildcard tests/test_lowlevel_*.py tests/test_compat_[at]*.py)
+FREETHREADED_PEERS = aiologic aiorwlock anyio fasteners readerwriterlock matplotlib uvloop ft_utils cereggii
 
 # What the extension is made of. pip is run again when any of it, or the flavour, has changed.
 CSRC = $(wildcard csrc/*.[ch] csrc/python/*.[ch])
@@ -28,7 +29,7 @@ FLAVOUR = parker=$(AIOLOTS_PARKER) sanitize=$(AIOLOTS_SANITIZE) debug=$(AIOLOTS_
 INSTALL = -m pip install -q --disable-pip-version-check
 BUILDERS = "setuptools>=77" "cffi>=1.17.1"
 
-.PHONY: venv demo test pytest matrix freethreaded ctest lint types explore explore-deep explore-bug proof mutants coverage sanitizers stress scoreboard bench bench-smoke sdist clean FORCE
+.PHONY: venv demo test pytest matrix freethreaded ctest lint types explore explore-deep explore-bug proof mutants coverage sanitizers stress scoreboard bench bench-freethreaded bench-smoke sdist clean FORCE
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -119,6 +120,15 @@ scoreboard: venv
 bench: venv
 	$(PY) $(INSTALL) --no-build-isolation -e ".[bench]"
 	$(PY) -m bench --output build/bench $(BENCH_ARGS)
+
+# The same on another Python: `make bench-3.13`, `make bench-freethreaded` (with the GIL off; once `make freethreaded` built it).
+bench-freethreaded: .venvs/freethreaded/.built
+	.venvs/freethreaded/bin/python $(INSTALL) --only-binary :all: $(FREETHREADED_PEERS)
+	PYTHON_GIL=0 .venvs/freethreaded/bin/python -m bench --output build/bench-freethreaded $(BENCH_ARGS)
+
+bench-%: .venvs/%/.built
+	.venvs/$*/bin/python $(INSTALL) --no-build-isolation -e ".[bench]"
+	.venvs/$*/bin/python -m bench --output build/bench-$* $(BENCH_ARGS)
 
 bench-smoke: venv
 	$(PY) -m bench --smoke $(BENCH_ARGS)
