@@ -230,7 +230,7 @@ size_t lots_requeue(uintptr_t from, uintptr_t to, size_t most_woken, size_t most
         if (limit == UINT64_MAX)
             limit = b->tickets; /* not those who come back for more */
         full = 0;
-        for (w = lot_queue(b, from); w && w->ticket <= limit && !full; w = next) {
+        for (w = lot_queue(b, from); w && w->ticket <= limit; w = next) {
             next = w->next;
             if (w->word) /* it asks for a lock: only lots_notify knows how */
                 continue;

@@ -95,6 +95,21 @@ static void queues_that_share_a_bucket_are_told_apart(void)
     nobody_is_left();
 }
 
+/* No key may be a lock's word; whoever notifies there all the same wakes nobody who waits for the lock. */
+static void who_waits_for_a_lock_is_not_notified(void)
+{
+    lots_op reader;
+    int mail_;
+    CHECK_EQ(lots_try(&word, LOTS_WRITE), 1);
+    lots_op_init(&reader, &word, LOTS_READ, m, 'a', 0);
+    CHECK_EQ(lots_op_poll(&reader), LOTS_PARKED);
+    CHECK_EQ(lots_notify((uintptr_t)&word, 9, 0, 1, NULL, &mail_), 0);
+    CHECK_EQ(lots_op_state(&reader), LOTS_QUEUED);
+    CHECK_EQ(lots_op_cancel(&reader, LOTS_BY_CANCEL, NULL), LOTS_WITHDRAWN);
+    CHECK_EQ(lots_release(&word, LOTS_WRITE, 0, NULL), LOTS_READY);
+    nobody_is_left();
+}
+
 static void mail_to_the_callers_own_loop_rings_nothing(void)
 {
     lots_mailbox *other = lots_mailbox_new();
@@ -198,6 +213,7 @@ int main(void)
     RUN(one_of_them_is_named_by_its_ticket);
     RUN(more_than_one_batch_is_told);
     RUN(queues_that_share_a_bucket_are_told_apart);
+    RUN(who_waits_for_a_lock_is_not_notified);
     RUN(mail_to_the_callers_own_loop_rings_nothing);
     RUN(who_gives_up_passes_it_on_who_times_out_keeps_it);
     RUN(it_is_passed_on_to_no_one_who_asks_for_a_lock);

@@ -396,7 +396,6 @@ static void the_upgrade_of_a_closed_loop_is_withdrawn(void)
 }
 
 /* --- an op that changes its mode ---------------------------------------------------------------------------------------- */
-
 static void while_an_op_changes_nobody_releases_it(void)
 {
     lots_op op;
@@ -409,12 +408,13 @@ static void while_an_op_changes_nobody_releases_it(void)
     CHECK_EQ(lots_op_release(&op, 0, NULL), LOTS_MISUSE);
     CHECK_EQ(lots_op_cancel(&op, LOTS_BY_CANCEL, NULL), LOTS_MISUSE);
     CHECK_EQ(lots_op_poll(&op), LOTS_MISUSE);
-    CHECK_EQ(lots_op_state(&op), LOTS_CHANGING);
     CHECK_EQ(lots_op_downgrade(&op, LOTS_READ, NULL), LOTS_MISUSE); /* it is changing */
     CHECK_WORD(&word, 0x08);
     downgrade(LOTS_WRITE, LOTS_READ, 0x10);
     lots_op_changed(&op, LOTS_READ);
     CHECK_EQ(lots_op_state(&op), LOTS_HELD);
+    CHECK_EQ(lots_op_downgrade(&op, LOTS_UPGRADABLE, NULL), LOTS_MISUSE); /* no less than a share: it stays what it is */
+    CHECK_EQ(lots_op_mode(&op), LOTS_READ);
     let_go(&op, 0);
     CHECK_EQ(lots_op_change(&op), LOTS_MISUSE);
 }
