@@ -1,7 +1,7 @@
 """A process of its own that edits the routes, as an operator or another service would: `python -m ... PATH`.
 
-It knows the file and nothing else: no lock, no proxy. It ends when its standard input does, so it cannot outlive the
-process that started it, and then says as one JSON object what it did.
+It knows the file and nothing else: no lock, no proxy. It says on a line of its own that it begins. It ends when its standard
+input does, so it cannot outlive the process that started it, and then says as one JSON object what it did.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from aiolots.demo.store import Store
 
 # Some hosts get several changes right after each other: an updater that swaps two of them leaves a wrong end.
 BURST = 3
+READY = "ready"
 
 
 class ChangeWriter:
@@ -95,6 +96,7 @@ def main() -> int:
             if not routes:
                 raise StoreError(f"{options.database} has no routes to change")
             writer = ChangeWriter(store.connection, routes, sorted(store.backend_names()), options.seed)
+            print(READY, flush=True)
             writer.run(options.rate, stop)
             writer.bring_all_back()
     except (StoreError, sqlite3.Error) as error:

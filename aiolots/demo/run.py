@@ -132,6 +132,7 @@ class _Run:
         writer = None
         if options.changes_per_second > 0:
             writer = stack.enter_context(WriterProcess(path, options.changes_per_second, options.seed))
+            writer.wait_until_ready()
         hosts = sorted(self._before.routes)
         self._load = Load(self._lock, hosts, ports, hang_ups=options.hang_ups, seed=options.seed)
         began = time.monotonic()

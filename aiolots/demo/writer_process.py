@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from aiolots.demo.change_writer import READY
 from aiolots.demo.errors import DemoError
 
 END_SECONDS = 20.0
@@ -37,6 +38,12 @@ class WriterProcess:
             text=True,
             start_new_session=True,
         )
+
+    def wait_until_ready(self) -> None:
+        """Return when it begins to make changes, so that a timed run does not pay for its start. DemoError if it failed."""
+        assert self._process.stdout is not None
+        if self._process.stdout.readline().strip() != READY:
+            self.finish()
 
     def finish(self) -> Written:
         """End the writer and return what it did. Raises DemoError with its own words when it failed."""
