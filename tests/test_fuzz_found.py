@@ -34,6 +34,7 @@ def test_a_mailbox_outlives_who_waits_in_it(monkeypatch: pytest.MonkeyPatch) -> 
     """A loop is dropped with its tasks, unclosed: one garbage, whose finalizers run in any order the collector likes. The
     mailbox was freed while tasks were queued that have it for theirs; their own finalizers then took its lock, in memory
     that was free, or somebody else's by then. The soak hung there, for ever, with the GIL."""
+    gc.collect()  # other tests' loops
     spy = Spy(_loops.lib)  # type: ignore[attr-defined]
     monkeypatch.setattr(_loops, "lib", spy)
     lock = RwLock()

@@ -207,7 +207,8 @@ def test_r41_ten_thousand_timeouts(kind: str) -> None:
             return cost(count, 3 * delay)
         return spent / count
 
-    few, many = cost(1000), cost(10_000)
+    rounds = [(cost(1000), cost(10_000)) for _ in range(3)]
+    few, many = map(min, zip(*rounds, strict=True))  # what else runs on the machine only adds: caches are shared
     assert many < 5 * few, f"{few * 1e6:.1f} us each with 1,000, {many * 1e6:.1f} us with 10,000"
 
 
