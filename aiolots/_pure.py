@@ -179,7 +179,9 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
     def _give_up(self) -> None:
         """Release if it is held; withdraw if it is not. Of two that do so, one does nothing."""
         self._lock._holders.pop(id(self), None)
-        if not _wait.release(self._op, self._lock._word, fair=False):
+        if _wait.release(self._op, self._lock._word, fair=False):
+            self._lock._holders.pop(id(self), None)  # as in _release
+        else:
             lib.lots_op_cancel(self._op, BY_CANCEL, NULL)
 
     def _seconds(self) -> float | None:
@@ -198,6 +200,7 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
         self._lock._holders.pop(id(self), None)
         if not _wait.release(self._op, self._lock._word, fair=fair):
             _refusals.not_held(self._lock, lib.lots_op_state(self._op) == RELEASED)
+        self._lock._holders.pop(id(self), None)  # what a downgrade in another thread put back: see _becomes
 
     # --- changes of the mode (_changing.py, _condvar.py) ---
 
@@ -246,6 +249,9 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
         holder = self._lock._holders.get(id(self))
         if holder is not None:
             self._lock._holders[id(self)] = Holder(mode, holder.thread, is_task=holder.is_task)
+            # Another thread may release it meanwhile: whoever comes later, that one or this, takes the entry away.
+            if lib.lots_op_state(self._op) == RELEASED:
+                self._lock._holders.pop(id(self), None)
 
     def _holds(self) -> bool:
         return bool(lib.lots_op_state(self._op) == HELD)

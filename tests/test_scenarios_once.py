@@ -288,6 +288,8 @@ def test_r43_a_waiters_loop_is_stopped(kind: str, no_revocation: None) -> None:
     assert_at_rest(cell)
 
 
+# Of garbage, a socket may be finalized before its loop, which then fails to close: with the GIL off in this very order.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("close", [True, False], ids=["closed", "dropped"])
 def test_r43_initialisers_loop_is_dropped(close: bool, no_revocation: None) -> None:
     cell, initialiser = OnceCell[int](), Initialiser(go=threading.Event())

@@ -11,7 +11,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -306,3 +306,24 @@ def test_r38_signal_handler_takes_the_lock(kind: str) -> None:
         stop.set()
     thread.join()
     assert_idle(lock)
+
+
+def test_a_guard_is_released_between_any_two_steps_of_its_downgrade() -> None:
+    """By a handler here, as by another thread: of the two, whoever comes second finds nothing, and nobody is taken to hold it."""
+    lock = RwLock()
+
+    def run(number: int) -> int:
+        guard = lock.write().acquire()
+
+        def release() -> None:
+            with suppress(RuntimeError):
+                guard.release()
+
+        with at_check(number, release) as seen, suppress(RuntimeError):
+            guard.downgrade()
+        if guard.is_held():
+            guard.release()
+        assert_idle(lock)
+        return seen[0]
+
+    assert at_every_check(run) >= 0
