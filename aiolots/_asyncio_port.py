@@ -80,6 +80,11 @@ def call_soon(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> 
         loop.call_soon(function)
 
 
+def current_task() -> asyncio.Task[Any] | None:
+    """Return the running task; None outside of any."""
+    return asyncio.current_task()
+
+
 def task_id() -> int:
     """Return a number that names the running task while it lives; 0 outside of any."""
     return id(asyncio.current_task())

@@ -9,6 +9,7 @@ value. What an upgrade has got, and does not get to keep, is taken back: then th
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
@@ -79,11 +80,18 @@ def _new_op(guard: Changing, mode: int) -> Any:
     return op
 
 
+def _begin(guard: Changing, noted: list[int]) -> None:
+    """Begin the change and note the mode, in one step: no signal handler comes in between."""
+    noted.extend(map(operator.methodcaller("_begin_change"), (guard,)))
+
+
 def _upgrade(guard: Changing, seconds: float | None, wait: Wait, *, raises: bool) -> Steps:
     began, op = time.monotonic(), _new_op(guard, UPGRADE)
+    begun: list[int] = []
     try:
-        if (mode := guard._begin_change()) != UPGRADABLE:
-            guard._end_change(mode)
+        _begin(guard, begun)
+        if begun[0] != UPGRADABLE:
+            guard._end_change(begun[0])
             raise NotHeld(f"{guard!r} is not upgradable")
         upgraded = lib.lots_op_try(op) == READY
         if not upgraded:
@@ -94,10 +102,10 @@ def _upgrade(guard: Changing, seconds: float | None, wait: Wait, *, raises: bool
     except NotHeld:  # before anything was changed
         raise
     except BaseException:
-        if not guard._holds():  # else it came just after the end
+        if begun and not guard._holds():  # else it came before the change, or just after its end
             if lib.lots_op_state(op) == HELD:
                 _wait.release(op, guard._lock._word, fair=False)  # of an upgrade: it is taken back
-            guard._end_change(UPGRADABLE)
+            guard._end_change(begun[0])
         raise
     if upgraded:
         return guard
@@ -112,22 +120,32 @@ def _bump(guard: Changing, wait: Wait) -> Steps:
         if wait is _suspend:
             yield from _loops.checkpoint()
         return
-    op, mode, released = None, -1, False
+    op: Any = None
+    begun: list[int] = []
+    answers: list[int] = []  # of the release, once it was made
+    holders, noted = getattr(guard._lock, "_holders", None), None  # the C types note it in _begin_change
     try:
-        mode = guard._begin_change()
+        _begin(guard, begun)
+        mode = begun[0]
         op = _new_op(guard, mode)
-        released = True  # nothing can come between this and the call
-        _wait.release_word(guard._lock._word, mode, fair=True)
+        if holders is not None:
+            noted = holders.get(id(guard))
+            holders.pop(id(guard), None)
+        _wait.release_word(guard._lock._word, mode, fair=True, answers=answers)
         if lib.lots_op_try(op) != READY:
             yield from wait(guard._lock, op, mode, None)
         elif wait is _suspend:
             yield from _loops.checkpoint()
+        if holders is not None and noted is not None:
+            holders[id(guard)] = noted
         guard._end_change(mode)
     except NotHeld:
         raise
     except BaseException:
-        if not guard._holds():
+        if begun and not guard._holds():
             if op is not None and lib.lots_op_state(op) == HELD:
                 _wait.release(op, guard._lock._word, fair=False)
-            guard._end_change(-1 if released else mode)
+            if holders is not None and noted is not None and not answers:
+                holders[id(guard)] = noted
+            guard._end_change(-1 if answers else begun[0])
         raise

@@ -28,7 +28,7 @@ class DeadlockError(RuntimeError):
 
 
 class NotHeld(RuntimeError):
-    """A guard that holds nothing was to be released, or changed. To be caught as RuntimeError."""
+    """A guard that holds nothing, or a mutex that is free, was to be released, or changed. To be caught as RuntimeError."""
 
 
 class LockCorruption(RuntimeError):

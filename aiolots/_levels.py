@@ -14,7 +14,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from aiolots import _loops, _owner, _parking, _wait
-from aiolots._lib import BY_CANCEL, MISUSE, MUTEX, NULL, READ, READY, WORD, WRITE, ffi, lib
+from aiolots._lib import BY_CANCEL, HELD, MISUSE, MUTEX, NULL, READ, READY, WORD, WRITE, ffi, lib
 from aiolots._word import ONE_READER, WRITER
 
 if TYPE_CHECKING:
@@ -93,19 +93,30 @@ class Level:
     def _enter(self, seconds: float | None, *, as_task: bool) -> Steps:
         """Go deeper, or acquire the mutex. False: it timed out."""
         lock, who = self._lock, _owner.current()
-        hold = lock._hold
-        if hold is None or not hold.is_owned_by(who) or not self._deepen(hold):
+        while True:
+            hold = lock._hold_of(who)
+            if hold is not None and self._deepen(hold):
+                break
+            if (last := lock._hold) is not None and lib.lots_op_state(last.op) == HELD and last.depth == 0:
+                last.end_if_left(lock, fair=False)  # whose release a signal handler, which we may be, interrupted
             self._hold = hold = Hold(lock, who, of_task=as_task)
+            lock._asking[id(hold)] = hold
             if lib.lots_op_try(hold.op) != READY:
                 if as_task:
                     acquired = yield from _wait.suspend(lock, hold.op, seconds)
                 else:
                     acquired = _wait.block(lock, hold.op, MUTEX, seconds)
                 if not acquired:
+                    lock._asking.pop(id(hold), None)
                     return False
                 as_task = False  # it has waited
-            self._deepen(hold)
-            lock._hold = hold
+            entered = self._deepen(hold)
+            if entered:
+                lock._hold = hold
+            lock._asking.pop(id(hold), None)
+            if entered:
+                break
+            # A signal handler came right after the acquire: it entered this hold, left it, and so released the mutex.
         if as_task:
             yield from _loops.checkpoint()
         return True
@@ -127,6 +138,7 @@ class Level:
     def _give_up(self) -> None:
         """Hold nothing, after an exception at whatever point."""
         if self._hold is not None:
+            self._lock._asking.pop(id(self._hold), None)
             if self._level is not None:
                 self._hold.leave_bare(self._lock, self._level)
             self._hold.end_if_left(self._lock, fair=False)

@@ -49,6 +49,10 @@ class Library(Protocol):
     def call_soon(self, loop: Any, function: Callable[[], None], /) -> None:
         """Call it on the loop's own thread, after what is being done there now. Nothing, if the loop has ended."""
 
+    def current_task(self) -> Any:
+        """Return the running task; None outside of any. Where a loop of this library runs."""
+        raise NotImplementedError
+
     def task_id(self) -> int:
         """Return a number that names the running task while it lives; 0 outside of any."""
         raise NotImplementedError
@@ -187,7 +191,11 @@ _trio: Any = None  # aiolots._trio_port, from when trio is there
 
 
 def _trio_if_loaded() -> Any:
-    """Return aiolots._trio_port, or None while nobody has imported trio: we never do. Nor do we wait for who is at it."""
+    """Return aiolots._trio_port, or None while nobody has imported trio: we never do. Nor do we wait for who is at it.
+
+    In an acquire, never in a release: a signal handler that raises in the middle of an import may leave its lock taken, and
+    who then releases would wait for it.
+    """
     global _trio  # noqa: PLW0603
     found = sys.modules.get("trio") if _trio is None else None
     if found is not None and not getattr(found.__spec__, "_initializing", False):
@@ -245,8 +253,10 @@ def port(loop: Any) -> Port:
 
 
 def own_port() -> Port | None:
-    """Return the port of the loop that runs on this thread, if it has one yet."""
-    loop = running()
+    """Return the port of the loop that runs on this thread, if it has one yet. Imports nothing: what is not there has none."""
+    loop = _asyncio_port.running()
+    if _trio is not None and _trio.runs_here(loop):
+        loop = _trio.token()
     return None if loop is None else port_if_any(loop)
 
 
@@ -269,6 +279,12 @@ def needs_a_loop() -> Any:
     if loop is None:
         raise RuntimeError("awaiting a lock needs a running event loop; in a thread write `with lock.read():`, or .acquire()")
     return loop
+
+
+def current_task() -> Any:
+    """Return the running task, or None: no loop runs here, or it runs a plain callback."""
+    loop = running()
+    return None if loop is None else _library_of(loop).current_task()
 
 
 def task_id() -> int:

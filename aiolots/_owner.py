@@ -6,7 +6,6 @@ would keep the task of a loop that was dropped, and with it the guards that it h
 
 from __future__ import annotations
 
-import sys
 import threading
 import weakref
 from typing import Any
@@ -29,19 +28,9 @@ def this_thread() -> Any:
     return _local.__dict__.setdefault("thread", _Thread())
 
 
-def this_task() -> Any:
-    """Return the running task, or None: no loop runs here, or it runs a plain callback."""
-    if _loops.running() is None:
-        return None
-    if _loops.in_trio():
-        lowlevel = sys.modules["trio"].lowlevel
-        return lowlevel.current_task() if lowlevel.in_trio_task() else None
-    return sys.modules["asyncio"].current_task()
-
-
 def current() -> Any:
     """Return the owner of what is taken now: the running task, else the thread."""
-    task = this_task()
+    task = _loops.current_task()
     return this_thread() if task is None else task
 
 

@@ -118,7 +118,7 @@ class Wait(Generic[R], metaclass=ABCMeta):
     Subclasses say when it ends. Whatever they look at was changed, by others, before the unpark.
     """
 
-    __slots__ = ("__weakref__", "_address", "_key", "_op", "_seconds", "_site", "_who")
+    __slots__ = ("__weakref__", "_address", "_key", "_op", "_seconds", "_site")
 
     _hears_of_loops_end = False
 
@@ -126,7 +126,6 @@ class Wait(Generic[R], metaclass=ABCMeta):
         self._key = key  # alive while somebody waits: its address is the lot's key
         self._address = id(key)
         self._seconds = None if is_for_ever(seconds) else seconds
-        self._who = (False, 0)  # as the lot tells of waiters: is_task, cookie
         self._site = _callers_place()
         op = new_op()
         lib.lots_op_expect(op, self._address)
@@ -211,7 +210,6 @@ class Wait(Generic[R], metaclass=ABCMeta):
     def _sleep_in_thread(self, deadline: int) -> int:
         op = self._op
         cookie = lib.lots_thread_token() << 1 | (self._seconds is not None)
-        self._who = (False, cookie)
         lib.lots_op_waits_as(op, NULL, cookie, threading.get_ident())
         lib.lots_op_poll(op)
         if self._look():
@@ -255,7 +253,6 @@ class Wait(Generic[R], metaclass=ABCMeta):
             return self._done(answer)
         port = _loops.port(loop)
         cookie = _loops.new_cookie() << 1 | (self._seconds is not None)
-        self._who = (True, cookie)
         try:
             if self._hears_of_loops_end:
                 when_loop_ends(port, cookie, self._loop_ended)

@@ -226,9 +226,17 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
 
     def _begin_change(self) -> int:
         """From held to changing: who did this may release the word, and take it again. Returns the mode; NotHeld."""
-        if lib.lots_op_change(self._op) != READY:
-            _refusals.not_held(self._lock, lib.lots_op_state(self._op) == RELEASED)
-        return int(lib.lots_op_mode(self._op))
+        answers: list[int] = []
+        try:
+            answers.extend(map(lib.lots_op_change, (self._op,)))  # the call and its note are one step
+            if answers[0] != READY:
+                _refusals.not_held(self._lock, lib.lots_op_state(self._op) == RELEASED)
+            mode = int(lib.lots_op_mode(self._op))
+        except BaseException:  # out of a signal handler: who asked does not know that it was begun
+            if answers and answers[0] == READY:
+                lib.lots_op_changed(self._op, lib.lots_op_mode(self._op))
+            raise
+        return mode
 
     def _end_change(self, mode: int) -> None:
         """From changing to held, in a mode; -1: it holds nothing any more. Nothing if it is not changing."""

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from aiolots import _loops, _seconds, _wait
+from aiolots import _loops, _refusals, _seconds, _wait
 from aiolots._guards import (
     AsyncMutexGuard,
     AsyncReadGuard,
@@ -216,7 +216,7 @@ class MutexFront(PureLock[T], Generic[T]):
         else:
             done = _wait.release_word(self._word, MUTEX)
         if not done:
-            raise RuntimeError(f"release of {self!r}, which nobody holds")
+            _refusals.nobody_holds(self)
 
     def locked(self) -> bool:
         """Return whether anybody holds the mutex. Never waits."""

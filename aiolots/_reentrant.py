@@ -183,7 +183,7 @@ class ReentrantMutex(_Looks, Takeable[T], PureLock[T], Generic[T]):
         name: appears in messages and repr.
     """
 
-    __slots__ = ("_hold",)
+    __slots__ = ("_asking", "_hold")
 
     @overload
     def __init__(self: ReentrantMutex[None], value: None = None, *, name: str | None = None) -> None: ...
@@ -192,6 +192,7 @@ class ReentrantMutex(_Looks, Takeable[T], PureLock[T], Generic[T]):
     def __init__(self, value: Any = None, *, name: str | None = None) -> None:
         super().__init__(cast("T", value), name=name)
         self._hold: Hold | None = None  # the last one: over, if it has no owner any more
+        self._asking: dict[int, Hold] = {}  # that are to be the next: one of them may have the mutex, and not be noted yet
 
     def lock(self, timeout: float | None = None) -> Request[ReentrantGuard[T], ReentrantGuard[T]]:
         """Request a level: `with mutex.lock() as guard:` in a thread, `async with mutex.lock() as guard:` in a task.
@@ -217,6 +218,17 @@ class ReentrantMutex(_Looks, Takeable[T], PureLock[T], Generic[T]):
     def try_lock_until(self, moment: float) -> Request[ReentrantGuard[T] | None, ReentrantGuard[T] | None]:
         """The same as try_lock_for, until a moment of time.monotonic(), in seconds. A moment in the past tries once."""
         return self._request(("moment", _seconds.checked_moment(moment)), raises=False)
+
+    def _hold_of(self, who: Any) -> Hold | None:
+        """Return the hold that is this owner's, if there is one; also for a signal handler amid the acquire."""
+        hold = self._hold
+        if hold is not None and hold.is_owned_by(who):
+            return hold
+        for asking in list(self._asking.values()) if self._asking else ():
+            if asking.is_owned_by(who) and lib.lots_op_state(asking.op) == HELD:
+                self._hold = asking
+                return asking
+        return None
 
     def _request(self, limit: tuple[str, float] | None, *, raises: bool) -> Request[Any, Any]:
         return cast("Request[Any, Any]", ReentrantRequest(self, limit, raises=raises))

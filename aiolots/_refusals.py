@@ -34,6 +34,11 @@ def not_held(lock: LockBase[Any], was_released: bool) -> NoReturn:
     raise NotHeld(f"this guard of {lock!r} {'was released before' if was_released else 'is not held'}")
 
 
+def nobody_holds(lock: LockBase[Any]) -> NoReturn:
+    """A mutex that is free was to be released."""
+    raise NotHeld(f"release of {lock!r}, which nobody holds")
+
+
 def value_of_released(lock: LockBase[Any]) -> NoReturn:
     """The value is the lock's, and the lock is not held."""
     raise RuntimeError(f"this guard of {lock!r} is not held: its value is not to be touched now")

@@ -17,9 +17,10 @@ T = TypeVar("T")
 class RwLock(Copyable, Takeable[T], RwLockFront[T], Generic[T]):
     """A read-write lock around a value, for threads and event loops at once: all of its state is one 64-bit word.
 
-    Any number of readers, or one writer. Writers are preferred: while one waits, new readers queue behind it; those that
-    queued while it was in enter together when it leaves, so a looping writer does not starve them either. A task and a
-    thread take the same lock; any number of loops may. Made without a running loop, it may be a module's global.
+    Any number of readers, or one writer. Writers are preferred: while one waits, new readers queue behind it. A writer that
+    leaves lets in the readers at the head of the queue, up to the next writer there, so a looping writer does not starve
+    them. A task and a thread take the same lock; any number of loops may. Made without a running loop, it may be a module's
+    global.
 
     Args:
         value: what it protects; `guard.value` gives it to whoever holds the lock. None if the lock protects something else.

@@ -205,6 +205,11 @@ def call_soon(run: Token, function: Callable[[], None]) -> None:
         run.run_sync_soon(function)
 
 
+def current_task() -> trio.lowlevel.Task | None:
+    """Return the running task; None outside of any."""
+    return trio.lowlevel.current_task() if trio.lowlevel.in_trio_task() else None
+
+
 def task_id() -> int:
     """Return a number that names the running task while it lives; 0 outside of any."""
     return id(trio.lowlevel.current_task()) if trio.lowlevel.in_trio_task() else 0

@@ -47,16 +47,20 @@ def release(op: Any, word: Any, *, fair: bool) -> bool:
     return bool(answer != MISUSE)
 
 
-def release_word(word: Any, mode: int, *, fair: bool = False) -> bool:
-    """Release what was acquired without a guard. False if the word says that nobody holds it. Never waits."""
+def release_word(word: Any, mode: int, *, fair: bool = False, answers: list[int] | None = None) -> bool:
+    """Release what was acquired without a guard. False if the word says that nobody holds it. Never waits.
+
+    A list gets the core's answer in the step in which the release is made: so whoever is interrupted by a signal handler
+    knows whether it was.
+    """
     port, mailbox = own_mailbox(word)
-    answer = MISUSE
+    noted: list[int] = [] if answers is None else answers
     try:
-        answer = lib.lots_release(word, mode, fair, mailbox)
+        noted.extend(map(lib.lots_release, (word,), (mode,), (fair,), (mailbox,)))
     finally:
         if port is not None:
             port.drain()
-    return bool(answer != MISUSE)
+    return noted[0] != MISUSE
 
 
 def abandon(op: Any, word: Any) -> None:

@@ -122,10 +122,9 @@ def _infos(word: Any, key: int | None = None) -> list[_Info]:
     capacity = 64
     while True:
         out = ffi.new(INFOS, capacity)
-        count = lib.lots_for_each(word, out, capacity)
+        count = lib.lots_for_each(word, out, capacity) if key is None else lib.lots_for_key(key, out, capacity)
         if count <= capacity:  # copied: what `out[i]` gives points into `out`
-            found = range(count) if key is None else [i for i in range(count) if out[i].key == key]
-            infos = [_Info(*[int(getattr(out[i], field)) for field in _Info._fields]) for i in found]
+            infos = [_Info(*[int(getattr(out[i], field)) for field in _Info._fields]) for i in range(count)]
             infos.sort(key=lambda info: info.ticket)
             return infos
         capacity = count * 2

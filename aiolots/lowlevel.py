@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from aiolots import _loops, _seconds
 from aiolots._lib import COUNT, FLAG, NULL, ffi, lib
 from aiolots._parking import EVERYBODY, ParkResult, Reason, Wait, notify, waiting
-from aiolots._waiters import Waiter, infos_at, waiter_of, waiters
+from aiolots._waiters import Waiter, waiters
 
 __all__ = [
     "ParkResult",
@@ -169,15 +169,14 @@ def requeue(from_key: object, to_key: object, *, wake: int = 1, move: int | None
 
 def _follow(from_key: object, to_key: object) -> None:
     """Let those who were moved keep their new key alive."""
-    there = {(bool(info.is_task), info.cookie) for info in infos_at(id(to_key))}
     for wait in list(waiting.values()):
-        if wait._address == id(from_key) and wait._who in there:
+        if wait._address == id(from_key) and lib.lots_op_key(wait._op) == id(to_key):
             wait._address = id(to_key)
             wait._key = to_key
 
 
 def _have_more(key: object) -> bool:
-    return any(waiter.expects and not waiter.woken for waiter in map(waiter_of, infos_at(id(key))))
+    return bool(lib.lots_expected(id(key)))
 
 
 def set_revoke_after(seconds: float) -> float:

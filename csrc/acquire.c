@@ -231,7 +231,25 @@ static void spin(const lots_waiter *w)
     }
 }
 
-int lots_op_wait(lots_op *op, int64_t deadline_ns)
+int lots_op_interrupt(lots_op *op)
+{
+    lots_waiter *w = op_waiter(op);
+    /* A signal handler is about to run on this very thread, and may want this very lock: nobody may hand the lock to us, nor
+     * wait behind us, meanwhile. The ticket keeps our place for the next poll. */
+    if (step_aside(w))
+        return LOTS_INTERRUPTED;
+    if (lots_op_cancel(op, LOTS_BY_TIMEOUT, NULL) == LOTS_READY) {
+        parker_finish(w);
+        return LOTS_READY;
+    }
+    w->phase = PHASE_ENTER;
+    set_state(w, LOTS_ACQUIRING);
+    return LOTS_INTERRUPTED;
+}
+
+int lots_op_wait(lots_op *op, int64_t deadline_ns) { return lots_op_look_wait(op, deadline_ns, LOTS_NEVER); }
+
+int lots_op_look_wait(lots_op *op, int64_t deadline_ns, int64_t look_ns)
 {
     lots_waiter *w = op_waiter(op);
     uint32_t state = state_of(w);
@@ -242,19 +260,18 @@ int lots_op_wait(lots_op *op, int64_t deadline_ns)
     for (;;) {
         int answer = lots_op_poll(op);
         if (answer == LOTS_PARKED) {
-            int woken = parker_sleep(w, deadline_ns);
+            int woken = parker_sleep(w, look_ns < deadline_ns ? look_ns : deadline_ns);
             if (woken == PARKER_WOKEN)
                 continue;
-            if (woken == PARKER_LOOK || (woken == PARKER_INTERRUPTED && step_aside(w)))
-                return LOTS_INTERRUPTED;
-            answer = lots_op_cancel(op, LOTS_BY_TIMEOUT, NULL) == LOTS_READY ? LOTS_READY : LOTS_TIMED_OUT;
-            if (woken == PARKER_INTERRUPTED && answer == LOTS_TIMED_OUT) {
-                /* A signal handler is about to run on this very thread, and may want this very lock: nobody may hand the
-                 * lock to us, nor wait behind us, meanwhile. The ticket keeps our place for the next poll. */
-                w->phase = PHASE_ENTER;
-                set_state(w, LOTS_ACQUIRING);
+            if (woken == PARKER_INTERRUPTED)
+                return lots_op_interrupt(op);
+            if (woken == PARKER_LOOK) {
+                step_aside(w);
                 return LOTS_INTERRUPTED;
             }
+            if (look_ns < deadline_ns)
+                return LOTS_LOOK;
+            answer = lots_op_cancel(op, LOTS_BY_TIMEOUT, NULL) == LOTS_READY ? LOTS_READY : LOTS_TIMED_OUT;
         }
         parker_finish(w);
         return answer;
@@ -280,7 +297,7 @@ int withdraw(lots_bucket *b, lots_waiter *w, uint32_t why, int *kept, lots_batch
         if (w->phase == PHASE_NOTIFY) { /* it has what it waited for: kept, or somebody else's */
             *kept = why == LOTS_BY_TIMEOUT;
             if (!*kept)
-                pass_on(b, w, batch);
+                w->dropped = !pass_on(b, w, batch);
         } else {
             more = admit(b, w->word, 0, 0, 0, batch);
         }

@@ -35,6 +35,7 @@ typedef struct lots_word {
 #define LOTS_WITHDRAWN 4 /* cancelled: out of every queue, holds nothing */
 #define LOTS_MISUSE 5    /* the op or the word was not in a state for this; nothing was changed */
 #define LOTS_CLOSED 6    /* the op's event loop is closed; the op is withdrawn */
+#define LOTS_LOOK 7      /* the time to look has come (lots_op_look_wait) */
 #define LOTS_MAIL 16     /* or-ed to an answer: `own` has mail that rang no bell, drain it now */
 
 /* Reasons of a cancel. */
@@ -102,6 +103,11 @@ int lots_op_try(lots_op *op);
 int lots_op_poll(lots_op *op);
 /* Threads: poll and sleep until READY, TIMED_OUT or INTERRUPTED (call again, the place in the queue is kept; or cancel). */
 int lots_op_wait(lots_op *op, int64_t deadline_ns);
+/* The same, but LOTS_LOOK at `look_ns` if the deadline is later: for who must see a signal that came just before the sleep, which
+ * it does not end. Without one: wait again. With one, before its handlers run: lots_op_interrupt. */
+int lots_op_look_wait(lots_op *op, int64_t deadline_ns, int64_t look_ns);
+/* LOTS_INTERRUPTED, as from lots_op_wait; or LOTS_READY: it has got what it waited for. */
+int lots_op_interrupt(lots_op *op);
 /* End early. LOTS_WITHDRAWN; LOTS_READY when the grant came first (BY_TIMEOUT: kept); LOTS_MISUSE otherwise. */
 int lots_op_cancel(lots_op *op, uint32_t why, lots_mailbox *own);
 /* Exactly one of any number of callers gets LOTS_READY; the others get LOTS_MISUSE. */
@@ -121,7 +127,8 @@ uint32_t lots_op_mode(const lots_op *op);
 /* Before anything else is asked of the op: it first waits for a lots_notify at `key`, then acquires as its mode says. A mode
  * of LOTS_PARK (and no word) is acquired by the notification itself. Two keys must be 2 apart; none may be a lock word. */
 void lots_op_expect(lots_op *op, uintptr_t key);
-/* Whether the notification has come; also after the op was withdrawn. */
+/* Whether the notification has come and nobody else has it; also after the op was withdrawn, by a cancel or the end of its
+ * loop: of LOTS_PARK that is so if nobody was there to have it instead. Who withdrew it, or outlives the loop, may notify again. */
 int lots_op_notified(const lots_op *op);
 /* What the notification brought. */
 uint64_t lots_op_token(const lots_op *op);
@@ -154,6 +161,12 @@ void lots_mailbox_free(lots_mailbox *mailbox);
 
 /* Fill `out` with waiters, of one lock or (word NULL) of all; returns how many there are. */
 size_t lots_for_each(const lots_word *word, lots_waiter_info *out, size_t capacity);
+/* The same of those at one key, for the price of one look. */
+size_t lots_for_key(uintptr_t key, lots_waiter_info *out, size_t capacity);
+/* Whether anybody is queued at `key`, which is no lock's, for a notification. */
+int lots_expected(uintptr_t key);
+/* The key that it is, or was last, queued at: lots_requeue may have moved it. */
+uintptr_t lots_op_key(const lots_op *op);
 /* A task that has not taken up its wake after this long loses it to the next waiter. Returns the old value. */
 int64_t lots_revoke_after(int64_t ns);
 /* Wakes revoked since the process began. */

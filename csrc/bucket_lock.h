@@ -1,8 +1,9 @@
 /* The tiny lock of one bucket, and of one mailbox. It must never use the lot.
  *
  * Held for a few dozen instructions, never across a system call, a callback into Python or a sleep; nobody who holds it
- * needs the GIL, so waiting for it with the GIL in hand always ends. Order: a bucket's lock, then a mailbox's; never two
- * of a kind, but for fork (parking_lot.c).
+ * needs the GIL, so waiting for it with the GIL in hand always ends. Order: a bucket's lock, then a mailbox's. Two
+ * buckets' only in the order of their addresses: lot_lock_two, for who goes from one queue to another, and lot_lock_all, for
+ * fork. Never two mailboxes'.
  *
  * The futex kind: 0 free, 1 held, 2 held and somebody may sleep on it (after Drepper, "Futexes are tricky", mutex 2). */
 #ifndef LOTS_BUCKET_LOCK_H

@@ -17,6 +17,8 @@ static const lots_capi table = {
     .mailbox_drain = lots_mailbox_drain,
     .mailbox_unblock = lots_mailbox_unblock,
     .downgrade = lots_downgrade,
+    .op_look_wait = lots_op_look_wait,
+    .op_interrupt = lots_op_interrupt,
 };
 
 uintptr_t lots_capi_address(void) { return (uintptr_t)&table; }

@@ -27,6 +27,8 @@ typedef struct lots_capi {
     size_t (*mailbox_drain)(lots_mailbox *mailbox, uint64_t *cookies, size_t capacity, int rung);
     void (*mailbox_unblock)(lots_mailbox *mailbox);
     int (*downgrade)(lots_word *word, uint32_t from, uint32_t to, lots_mailbox *own);
+    int (*op_look_wait)(lots_op *op, int64_t deadline_ns, int64_t look_ns); /* sleeps */
+    int (*op_interrupt)(lots_op *op);
 } lots_capi;
 
 #ifdef Py_PYTHON_H

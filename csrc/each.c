@@ -4,6 +4,7 @@
 
 typedef struct listing {
     const lots_word *word;
+    uintptr_t key; /* 0: any */
     lots_waiter_info *out;
     size_t capacity, count;
 } listing;
@@ -11,6 +12,8 @@ typedef struct listing {
 static void list(listing *l, const lots_waiter *w, uint32_t state)
 {
     if (l->word && (w->word != l->word || w->phase == PHASE_NOTIFY)) /* it asks the word of nothing yet */
+        return;
+    if (l->key && (uintptr_t)a64_load(&w->key, RELAXED) != l->key) /* under its bucket lock */
         return;
     if (l->count < l->capacity)
         l->out[l->count] = (lots_waiter_info){
@@ -41,7 +44,7 @@ uint64_t lots_thread_token(void)
 
 size_t lots_for_each(const lots_word *word, lots_waiter_info *out, size_t capacity)
 {
-    listing l = {word, out, capacity, 0};
+    listing l = {.word = word, .out = out, .capacity = capacity};
     lots_batch nobody = {0};
     if (word) {
         lots_bucket *b = lot_lock(lot_key(word, PHASE_ENTER));
@@ -51,4 +54,22 @@ size_t lots_for_each(const lots_word *word, lots_waiter_info *out, size_t capaci
         lot_each_bucket(visit, &l, &nobody, 0);
     }
     return l.count;
+}
+
+size_t lots_for_key(uintptr_t key, lots_waiter_info *out, size_t capacity)
+{
+    listing l = {.key = key, .out = out, .capacity = capacity};
+    lots_batch nobody = {0};
+    lots_bucket *b = lot_lock(key);
+    visit(b, &l, &nobody);
+    lot_unlock(b);
+    return l.count;
+}
+
+int lots_expected(uintptr_t key)
+{
+    lots_bucket *b = lot_lock(key);
+    int somebody = lot_queue(b, key) != NULL;
+    lot_unlock(b);
+    return somebody;
 }

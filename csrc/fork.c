@@ -9,7 +9,11 @@
  * a draining writer's WRITER, a handoff that no task has taken up. PARKED goes with the queues. What was *held* stays
  * held, as with the standard library's locks: a guard of the forking thread is released there as ever; one of another
  * thread never is, and timed acquisition tells. A thread that was handed a lock, or has just taken WRITER, and has not
- * returned from its acquire yet counts as such a holder: it is in no list. */
+ * returned from its acquire yet counts as such a holder: it is in no list.
+ *
+ * A signal handler may fork while its thread waits. Who waits for a lock is in no list meanwhile (acquire.c), and who waits for
+ * a notification is aside (notify.c): both wait on in the child when the handler returns there. With the pthread parker a lock's
+ * waiter stays queued while handlers run, so in the child it is GONE, and its wait ends with LOTS_MISUSE. */
 #include "keeper.h"
 #include "parking_lot.h"
 
@@ -17,6 +21,10 @@
 
 static void give_back(lots_waiter *w, uint32_t state)
 {
+    if (w->aside) { /* it may be the one that forks, out of a signal handler: its next lots_op_wait queues again, at its place */
+        a32_store(&w->state, LOTS_ACQUIRING, RELAXED);
+        return;
+    }
     /* RELAXED everywhere here: no other thread exists. */
     if (w->phase != PHASE_NOTIFY) {
         const lots_mode *mode = waiter_mode(w);

@@ -5,10 +5,12 @@
  *   ACQUIRING NOTIFY  its owner: poll                                QUEUED at its key. Then the owner lets go of the lock.
  *   QUEUED NOTIFY     lots_notify, its mode is LOTS_PARK             NORMAL NOTIFY: it has what it waited for
  *                     lots_notify, it asks for a lock that is open   NORMAL ENTER: it competes for it, as any woken waiter
+ *                     lots_notify, a fair mutex that is open         HANDOFF ENTER: it has it
  *                     lots_notify, the lock is not open              QUEUED ENTER: it is in the lock's queue, and slept on
  *                     its owner: cancel                              GONE: never notified
  *   NORMAL NOTIFY     its owner: poll                                HELD
- *                     its owner: cancel BY_TIMEOUT / BY_CANCEL       HELD / GONE: the next in line gets it
+ *                     its owner: cancel BY_TIMEOUT / BY_CANCEL       HELD / GONE: the next in line gets it, or `dropped`
+ *                     the end of its loop: as by BY_CANCEL           GONE
  *                     the keeper (a task too late to look)           QUEUED NOTIFY, if there is a next in line to get it
  *
  * The next in line is another that asks for no lock, for a wake alone tells it; if its loop was too late, no task of that loop.
@@ -16,7 +18,8 @@
  * No notification is lost. The owner is queued before it lets go of the lock, so whoever changes what it waits for, under that
  * lock, finds it in the queue. A poll of a queued one leaves it there (acquire.c, take_up): a nudge must not make it miss a
  * notification that is meant for those who wait now. Of a task that was notified and cancelled, its front asks
- * lots_op_notified and notifies another.
+ * lots_op_notified and notifies another. Nor does a loop that is closed swallow one: with nobody in line there is nobody to wake,
+ * and what it was good for (a permit, say) only the primitive knows; so the op says, for as long as it lives, that it has it.
  *
  * No lock is lost. Whoever is put into a lock's queue sets PARKED in a CAS from a word that keeps it out, as in park() of
  * acquire.c; or one of those notified in the same hold of the bucket locks is to be woken for that very lock, and will own
@@ -86,13 +89,14 @@ static void wake(lots_bucket *b, lots_waiter *w, uint64_t token, lots_batch *bat
     lot_wake_later(b, w, LOTS_NORMAL, batch);
 }
 
-void pass_on(lots_bucket *b, lots_waiter *w, lots_batch *batch)
+int pass_on(lots_bucket *b, lots_waiter *w, lots_batch *batch)
 {
     lots_waiter *next = next_in_line(b, w, NULL);
     if (!next)
-        return;
+        return 0;
     lot_unlink(b, next);
     wake(b, next, w->token, batch);
+    return 1;
 }
 
 int step_aside(lots_waiter *w)
@@ -142,6 +146,9 @@ static lots_waiter *lock_for_first(uintptr_t key, uint64_t ticket, uint64_t limi
     }
 }
 
+/* A fair mutex that was open is its own by then: who comes by must not be before it. Not with handlers that may want it. */
+static int is_given(const lots_waiter *w) { return w->word && waiter_mode(w)->fair && !w->aside; }
+
 /* It was notified and asks for its lock: 1: it is to be woken, for the lock is open; 0: it is queued there. `taken`: the lock
  * that one of those who are to be woken will own WRITER or UPGRADABLE of, or NULL. */
 static int ask_for_lock(lots_bucket *to, lots_waiter *w, const lots_word **taken)
@@ -154,11 +161,18 @@ static int ask_for_lock(lots_bucket *to, lots_waiter *w, const lots_word **taken
     a64_store(&w->key, key, RELAXED); /* under both bucket locks, see lot_lock_of */
     if (w->aside)
         return 1;
-    while (!word_may_enter(seen, waiter_mode(w)) || (owns_flag && *taken == w->word)) {
-        /* RELAXED: the bit publishes nothing; whoever acts on it takes the bucket lock first. */
-        if ((seen & PARKED) || a64_cas(word_atomic(w->word), &seen, seen | PARKED, RELAXED)) {
-            lot_enqueue(to, w, key);
-            return 0;
+    for (;;) {
+        if (!word_may_enter(seen, waiter_mode(w)) || (owns_flag && *taken == w->word)) {
+            /* RELAXED: the bit publishes nothing; whoever acts on it takes the bucket lock first. */
+            if ((seen & PARKED) || a64_cas(word_atomic(w->word), &seen, seen | PARKED, RELAXED)) {
+                lot_enqueue(to, w, key);
+                return 0;
+            }
+        } else if (!is_given(w)) {
+            break;
+        } else if (a64_cas(word_atomic(w->word), &seen, word_entered(seen, waiter_mode(w)), ACQUIRE)) {
+            /* ACQUIRE pairs with the RELEASE of whoever released the lock; the woken sees it by way of its state. */
+            return 1;
         }
     }
     if (owns_flag)
@@ -193,7 +207,7 @@ static size_t notify_some(lots_bucket *b, lots_bucket *to, lots_waiter *w, size_
     } while (w && bucket_for(b, w) == to && (w->mailbox || threads < BATCH_THREADS));
     for (w = first; w; w = next) {
         next = w->next;
-        lot_wake_later(to, w, LOTS_NORMAL, batch);
+        lot_wake_later(to, w, is_given(w) ? LOTS_HANDOFF : LOTS_NORMAL, batch);
     }
     return done;
 }
@@ -273,7 +287,13 @@ int lots_op_notified(const lots_op *op)
 {
     const lots_waiter *w = op_waiter((lots_op *)op);
     uint32_t state = lots_op_state(op);
-    return w->phase != PHASE_NOTIFY || state == LOTS_HELD || state == LOTS_RELEASED;
+    /* ACQUIRE of the state, above, pairs with the RELEASE in withdraw: what was written before it is seen. */
+    return w->phase != PHASE_NOTIFY || state == LOTS_HELD || state == LOTS_RELEASED || (state == LOTS_GONE && w->dropped);
+}
+
+uintptr_t lots_op_key(const lots_op *op)
+{
+    return (uintptr_t)a64_load(&op_waiter((lots_op *)op)->key, RELAXED); /* of who waits, the answer may be old at once */
 }
 
 uint64_t lots_op_token(const lots_op *op) { return op_waiter((lots_op *)op)->token; }

@@ -1,5 +1,11 @@
 /* Linux: threads sleep on the waiter's state word by futex(2), with an absolute deadline on CLOCK_MONOTONIC.
- * Private futexes: keys are addresses in this process. */
+ * Private futexes: keys are addresses in this process.
+ *
+ * A signal ends the sleep, EINTR, but only one that comes while the thread sleeps: its C handler may as well have run an
+ * instruction before, or on another thread, and futex(2) has no mask to close that gap, as sem_clockwait has none, on which
+ * CPython's own locks sleep. CPython lives with it. Here Ctrl-C is not lost: a front has its main thread look now and then
+ * (lots_op_look_wait, csrc/python/nogil_wait.h), so it is late by half a second at most. Other signals' handlers that fall into
+ * the gap run when the wait ends. */
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>

@@ -50,7 +50,7 @@ lots_bucket *lot_bucket_of(uintptr_t key);
 lots_bucket *lot_lock(uintptr_t key);
 lots_bucket *lot_lock_of(lots_waiter *w); /* the bucket that its key is in, also while it is requeued elsewhere */
 void lot_unlock(lots_bucket *b);
-/* Both, which may be one; returns the bucket of `from`. Only this locks two. */
+/* Both, which may be one; returns the bucket of `from`. But for fork only this locks two. */
 lots_bucket *lot_lock_two(uintptr_t from, uintptr_t to, lots_bucket **second);
 void lot_unlock_two(lots_bucket *a, lots_bucket *b);
 lots_waiter *lot_queue(lots_bucket *b, uintptr_t key); /* the first waiter at `key`, or NULL */

@@ -4,7 +4,7 @@
 
 lots_bucket *lot_lock_two(uintptr_t from, uintptr_t to, lots_bucket **second)
 {
-    /* Two bucket locks, only here: always in the order of their addresses. */
+    /* Two bucket locks: always in the order of their addresses, as lot_lock_all takes them. */
     lots_bucket *a = lot_bucket_of(from), *b = lot_bucket_of(to);
     bucket_lock_acquire(a < b ? &a->lock : &b->lock);
     if (a != b)

@@ -36,6 +36,7 @@ struct lots_waiter {
     uint8_t skipped; /* passed over because its loop cannot run; nudge it when the loop is back */
     uint8_t revoked; /* its wake was taken away since it last looked */
     uint8_t in_mail;
+    uint8_t dropped; /* it was notified, then withdrawn, and nobody was there to be notified in its place */
     uint8_t aside;   /* a thread that runs signal handlers: may be notified, but not be handed a place in a lock's queue */
     lots_mailbox *mailbox; /* NULL: a thread waits */
     lots_waiter *mail_next, *mail_prev;

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from aiolots import lowlevel
+from aiolots._errors import NotHeld
 from aiolots.compat import asyncio as compat
 from tests.worlds import LOOP_KINDS, WATCHDOG, LoopThread, in_thread, run_on, wait_until
 
@@ -96,7 +97,8 @@ async def outcome(call: Callable[[Any], Coroutine[Any, Any, Any]], thing: Any, n
     try:
         return await call(thing)
     except Exception as error:  # noqa: BLE001
-        return type(error), str(error) if isinstance(error, SAME_WORDS) and name != "with, released inside" else ""
+        kind_of = RuntimeError if isinstance(error, NotHeld) else type(error)
+        return kind_of, str(error) if isinstance(error, SAME_WORDS) and name != "with, released inside" else ""
 
 
 @pytest.mark.parametrize(

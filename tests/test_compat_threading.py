@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import aiolots
+from aiolots._errors import NotHeld
 from aiolots.compat import threading as compat
 from tests.worlds import WATCHDOG, in_thread
 
@@ -145,7 +146,8 @@ def outcome(call: Callable[[Any], Any], thing: Any, name: str) -> Any:
     try:
         return call(thing)
     except Exception as error:  # noqa: BLE001
-        return type(error), str(error) if isinstance(error, SAME_WORDS) and name not in OTHER_WORDS else ""
+        kind_of = RuntimeError if isinstance(error, NotHeld) else type(error)
+        return kind_of, str(error) if isinstance(error, SAME_WORDS) and name not in OTHER_WORDS else ""
 
 
 def make(module: Any, kind: str) -> Any:

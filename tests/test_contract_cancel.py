@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -273,4 +274,22 @@ async def test_a_cancelled_holder_releases() -> None:
         with pytest.raises(CANCELLED):
             await task
         (await waiter).release()
+    assert_idle(lock)
+
+
+@each_wait
+def test_what_is_no_exception_is_not_thrown_in(mode: Mode) -> None:
+    """A TypeError, as of a generator; the await is as it was, and may be dropped or go on."""
+    lock = mode.make()
+    hindrance = mode.hinder(lock)
+    word = lock.word
+    awaitable = mode.request(lock).__await__()
+    with pytest.raises(TypeError, match="exceptions must be classes or instances"):
+        awaitable.throw(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a request is pending still, and says so
+        del awaitable
+    assert lock.word == word
+    assert lowlevel.waiters(lock) == []
+    hindrance.release()
     assert_idle(lock)

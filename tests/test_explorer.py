@@ -26,6 +26,7 @@ CHANGES = {"upgradable", "try_upgradable_for", "upgrade", "try_upgrade_for", "tr
 VERBS = {
     "rwlock": {"write", "try_write_for"} | READS | LOOPS | CHANGES,
     "mutex": {"lock", "try_lock_for"} | LOOPS,
+    "fair_mutex": {"lock", "try_lock_for"} | LOOPS,
     "queue": {"park", "park_for", "cancel", "unpark_one", "unpark_all", "unpark_some", "requeue", "push", "drain"},
 }
 # What goes on around a condition, and what is done to a lock meanwhile.
@@ -159,7 +160,7 @@ def test_a_run_is_cut_so_that_it_ends_in_time(built: Path) -> None:
 
 def test_an_explorer_that_does_not_end_well_is_no_success(built: Path) -> None:
     with pytest.raises(RuntimeError, match="cannot read"):
-        list(running.run_all(built, [], ["R | W", "R | B"]))
+        list(running.run_all(built, [], ["R | W", "R | Y"]))
 
 
 @pytest.mark.parametrize("how", [["--stale", "2", "--cas", "2"], ["--pct", "3", "--stale", "1"]], ids=["uniform", "pct"])
@@ -238,6 +239,7 @@ def test_who_is_moved_to_another_bucket(tmp_path: Path) -> None:
     """The two queues in two buckets: requeue holds both locks, and who leaves meanwhile must find the right one."""
     programs = ["P | tP | Q V", "L P tP | Q V", "L P P | O | Q", "Q | Q | P P", "L W | cW | W", "D W | W | K", "X W R | R"]
     programs += ["S | X S | J", "M. | M. | *", "L qM. sM | 1 | 1", "R. | W. | *", "L M, M | 1", "X M. | M1", "L cS S | J Z"]
+    programs += ["M. | B. | *", "L M. B. | *", "X M. B. | *", "F. | F. | *", "L F, F | 1", "X S | S | H"]
     exhaust(build_changed(tmp_path, TWO_BUCKETS), programs)
 
 
@@ -278,6 +280,6 @@ def test_a_substitution_that_does_not_apply_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_program_that_cannot_be_read_is_refused(built: Path) -> None:
-    answer = run([built, "R | B"])
+    answer = run([built, "R | Y"])
     assert answer.returncode == 2
     assert "cannot read" in answer.stderr

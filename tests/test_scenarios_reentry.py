@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import aiolots
-from aiolots import Mutex, RwLock, lowlevel
+from aiolots import Mutex, ReentrantMutex, RwLock, _changing, lowlevel
 from tests.test_scenarios_loops import PROMPTLY, each_loop, no_revocation, take, take_in_task
 from tests.worlds import (
     LOOP_KINDS,
@@ -28,6 +28,7 @@ from tests.worlds import (
     in_thread,
     outcome_of,
     until_parked,
+    wait_until_parked,
 )
 
 __all__ = ["no_revocation"]  # a fixture
@@ -309,7 +310,7 @@ def test_r38_signal_handler_takes_the_lock(kind: str) -> None:
 
 
 def test_a_guard_is_released_between_any_two_steps_of_its_downgrade() -> None:
-    """By a handler here, as by another thread: of the two, whoever comes second finds nothing, and nobody is taken to hold it."""
+    """By a handler here, as by another thread: whoever comes second finds nothing, and nobody is taken to hold it."""
     lock = RwLock()
 
     def run(number: int) -> int:
@@ -326,4 +327,75 @@ def test_a_guard_is_released_between_any_two_steps_of_its_downgrade() -> None:
         assert_idle(lock)
         return seen[0]
 
+    assert at_every_check(run) >= 0
+
+
+@pytest.mark.parametrize("mode", ["read", "upgradable_read", "write"])
+def test_r38_handler_raises_anywhere_in_a_bump(mode: str) -> None:
+    """Released or not when it comes: the guard knows which, and the word agrees."""
+    lock = RwLock()
+
+    def handler() -> None:
+        raise Injected
+
+    def run(number: int) -> int:
+        guard: Any = getattr(lock, mode)().acquire()
+        waiting = in_thread(take, lock.write)
+        wait_until_parked(lock, 1)
+        with at_check(number, handler) as seen, suppress(Injected):
+            guard.bump()
+        if guard.is_held():
+            guard.release()
+        waiting.join(PROMPTLY)
+        assert_idle(lock)
+        return seen[0]
+
+    assert at_every_check(run) >= 0
+
+
+@pytest.mark.parametrize("held", ["upgradable_read", "write"])
+def test_r38_handler_raises_anywhere_in_an_upgrade(held: str) -> None:
+    """Of what is upgradable, and of what is refused: the guard holds what the word says that it holds."""
+    lock = RwLock()
+
+    def handler() -> None:
+        raise Injected
+
+    def run(number: int) -> int:
+        guard: Any = getattr(lock, held)().acquire()
+        with at_check(number, handler) as seen, suppress(Injected, RuntimeError):
+            _changing.upgrade(guard)
+        assert guard.is_held()
+        assert lock.is_locked_exclusive() == (type(guard).__name__ == "WriteRequest")
+        guard.release()
+        assert_idle(lock)
+        return seen[0]
+
+    assert at_every_check(run) >= 0
+
+
+@pytest.mark.parametrize("form", ["guards", "drop-in"])
+def test_r38_handler_takes_a_reentrant_mutex_between_any_two_steps(form: str) -> None:
+    """It is its thread's: the handler has it, or enters, wherever its thread is in an acquire or a release."""
+    mutex = ReentrantMutex()
+
+    def handler() -> None:
+        entered.append(mutex.acquire(blocking=False))
+        if entered[-1]:
+            mutex.release()
+
+    def run(number: int) -> int:
+        with at_check(number, handler) as seen:
+            if form == "guards":
+                with mutex.lock(), mutex.lock() as guard:
+                    assert guard.depth == 2
+            else:
+                with mutex, mutex:
+                    assert mutex.is_owned()
+        assert entered in ([True], [])
+        entered.clear()
+        assert_idle(mutex)
+        return seen[0]
+
+    entered: list[bool] = []
     assert at_every_check(run) >= 0

@@ -240,6 +240,10 @@ class Attempt:
         raise NotImplementedError
 
 
+def _nothing(*_: object) -> None:
+    """A signal handler: that it was called has ended the sleep."""
+
+
 class ThreadAttempt(Attempt):
     """An acquire in a thread, which then waits for what to do."""
 
@@ -282,7 +286,7 @@ class ThreadAttempt(Attempt):
 
     def interrupt(self, outcome: concurrent.futures.Future[Any]) -> None:
         """Raise Interrupted in the thread. The signal is there to end its sleep: it may come too early, so again and again."""
-        before = signal.signal(signal.SIGUSR1, lambda *_: None)
+        before = signal.signal(signal.SIGUSR1, _nothing)
         try:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(Interrupted))
             end = time.monotonic() + WATCHDOG
@@ -292,7 +296,8 @@ class ThreadAttempt(Attempt):
                 signal.pthread_kill(self._thread.ident, signal.SIGUSR1)
                 time.sleep(YIELD)
         finally:
-            signal.signal(signal.SIGUSR1, before)
+            # The last signal may come only after this, and the default would end the process.
+            signal.signal(signal.SIGUSR1, _nothing if before is signal.SIG_DFL else before)
 
     def close(self) -> None:
         self._todo.put(None)

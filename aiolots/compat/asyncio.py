@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import aiolots
 from aiolots import Mutex, _loops, lowlevel
+from aiolots._errors import NotHeld
 from aiolots._parking import EVERYBODY, notify
 
 if TYPE_CHECKING:  # what type checkers are told of; at run time __getattr__ has these, and all others
@@ -218,10 +219,8 @@ class Lock(_AsyncWith, _Named):
         """Release it, for those who wait longest. Any task may. Never waits. RuntimeError if it is not held."""
         try:
             self._mutex.release()
-        except RuntimeError as error:
-            if str(error).endswith("which nobody holds"):  # and not out of a signal handler
-                raise RuntimeError("Lock is not acquired.") from None
-            raise
+        except NotHeld:
+            raise RuntimeError("Lock is not acquired.") from None
 
     def _state(self) -> str:
         return "locked" if self.locked() else "unlocked"

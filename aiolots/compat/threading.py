@@ -46,6 +46,7 @@ from typing import Any, Protocol, TypeVar
 
 import aiolots
 from aiolots import Mutex, lowlevel
+from aiolots._errors import NotHeld
 from aiolots._parking import EVERYBODY, notify
 from aiolots.compat._rlock import RLock
 
@@ -110,10 +111,8 @@ class Lock(Mutex[None]):
         """Release it. Never waits. RuntimeError if it is not locked."""
         try:
             super().release()
-        except RuntimeError as error:
-            if str(error).endswith("which nobody holds"):  # and not out of a signal handler
-                raise RuntimeError("release unlocked lock") from None
-            raise
+        except NotHeld:
+            raise RuntimeError("release unlocked lock") from None
 
     acquire_lock = Mutex[None].acquire  # the old names, which the standard library's have too
     release_lock = release

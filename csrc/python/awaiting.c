@@ -322,6 +322,9 @@ static PyObject *throw_inside(PyObject *self, PyObject *arguments)
         PyObject *kind = NULL, *value = NULL, *traceback = NULL;
         if (!PyArg_ParseTuple(arguments, "O|OO", &kind, &value, &traceback))
             return NULL;
+        if (!PyExceptionInstance_Check(kind) && !PyExceptionClass_Check(kind)) /* it goes on as it was, like a generator */
+            return PyErr_Format(PyExc_TypeError, "exceptions must be classes or instances deriving from BaseException, not %.100s",
+                                Py_TYPE(kind)->tp_name);
         if (PyExceptionInstance_Check(kind))
             PyErr_SetObject((PyObject *)Py_TYPE(kind), kind);
         else

@@ -11,10 +11,9 @@
 #define Py_BEGIN_ALLOW_THREADS {
 #define Py_END_ALLOW_THREADS }
 
+#include "python/nogil_wait.h"
+
 static int lots_op_nogil_wait(lots_op *op, int64_t deadline_ns)
 {
-    PyThreadState *state = PyEval_SaveThread();
-    int answer = lots_op_wait(op, deadline_ns);
-    PyEval_RestoreThread(state);
-    return answer;
+    return nogil_wait(op, deadline_ns, lots_op_look_wait, lots_op_interrupt);
 }

@@ -78,6 +78,8 @@ int trio_runs(void)
     return runs;
 }
 
+int trio_was_found(void) { return a64_load(&context, ACQUIRE) != 0; } /* as in find_context */
+
 int is_trios(void)
 {
     PyObject *answer = may_be_trio() ? PyObject_CallNoArgs(names.in_trio) : Py_NewRef(Py_False);

@@ -211,7 +211,7 @@ static int mutex_let_go(Lock *lock)
     if (word_release_fast(&lock->word, &lots_modes[LOTS_MUTEX]))
         return 0;
     if (release_slow(lock, LOTS_MUTEX, 0)) {
-        PyErr_Format(PyExc_RuntimeError, "release of %R, which nobody holds", lock);
+        Py_XDECREF(PyObject_CallOneArg(names.nobody_holds, (PyObject *)lock));
         return -1;
     }
     return PyErr_Occurred() ? -1 : 0; /* a signal handler's: the lock is released */

@@ -66,7 +66,7 @@ typedef struct {
     X(asyncio, _get_running_loop) X(asyncio, current_task) X(aiolots._loops, port) X(aiolots._loops, own_port)        \
     X(aiolots._asyncio_port, time_is_up) X(aiolots._loops, needs_a_loop) X(aiolots._blocking, before_blocking)               \
     X(aiolots._blocking, interrupted) X(aiolots._waiters, note_contention) X(aiolots._refusals, timed_out)         \
-    X(aiolots._refusals, used_before) X(aiolots._refusals, not_held) X(aiolots._refusals, pending_truth)              \
+    X(aiolots._refusals, used_before) X(aiolots._refusals, not_held) X(aiolots._refusals, pending_truth) X(aiolots._refusals, nobody_holds)              \
     X(aiolots._refusals, loop_closed) X(aiolots._refusals, dropped) X(aiolots._seconds, checked)                      \
     X(aiolots._seconds, checked_moment) X(aiolots._native_docs, documentation_of)                           \
     X(aiolots._changing, upgrade) X(aiolots._changing, try_upgrade_for)                                          \
@@ -143,6 +143,7 @@ extern PyObject *modules;      /* sys.modules */
 extern lots_a64 modules_seen;  /* how many there were when trio was not among them */
 int look_for_trio_from_now_on(void); /* 0, or -1 with an exception */
 int trio_runs(void);
+int trio_was_found(void); /* by an acquire, after it was imported */
 int is_trios(void); /* the running task: 1, 0, or -1 with an exception */
 /* The steps of a whole acquire, to be sent through: True in the end, or False when the time ran out. `seconds` < 0: never. */
 PyObject *acquire_elsewhere(Lock *lock, unsigned mode, double seconds);

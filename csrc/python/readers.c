@@ -3,7 +3,11 @@
  * No reference to an object in sight is ever seen by another thread: an object that is half made, as the tuple of
  * `tuple(generator)` is, breaks when somebody else refers to it. So neither gc.get_objects nor gc.get_referrers is called
  * from Python. From 3.12 on the interpreter shows its objects one by one; before, the list that holds them is gone again
- * before this thread lets go of the GIL. What gc.freeze() put away is in neither. */
+ * before this thread lets go of the GIL.
+ *
+ * What gc.freeze() put away is in neither, and there is no other list of it: a share whose guard was held just then is not found
+ * until gc.unfreeze(). So an acquire that could never end because of it waits, where else it would raise DeadlockError; exclusion
+ * does not depend on what is found here. */
 #include "native.h"
 
 typedef struct {

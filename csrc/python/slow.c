@@ -3,20 +3,23 @@
 #include "native.h"
 
 #include "clock.h"
+#include "nogil_wait.h"
 
 #include <math.h>
 
 #define FAR 1e9 /* seconds: as good as never (aiolots/_seconds.py) */
 
-PyObject *running_loop(void)
+static PyObject *loop_by(PyObject *function)
 {
-    PyObject *loop = PyObject_CallNoArgs(may_be_trio() ? names.running : names._get_running_loop);
+    PyObject *loop = PyObject_CallNoArgs(function);
     if (!loop)
         PyErr_Clear();
     else if (loop == Py_None)
         Py_CLEAR(loop);
     return loop;
 }
+
+PyObject *running_loop(void) { return loop_by(may_be_trio() ? names.running : names._get_running_loop); }
 
 /* The port is kept on the loop itself; loops that take no attributes have it in a table of Python's. */
 static PyObject *attached_port(PyObject *loop)
@@ -35,7 +38,8 @@ PyObject *port_of(PyObject *loop)
 
 PyObject *own_port(void)
 {
-    PyObject *loop = running_loop(), *port;
+    /* A release asks, and must import nothing (_loops.py); of trio, before it was found, there is no port. */
+    PyObject *loop = trio_was_found() ? running_loop() : loop_by(names._get_running_loop), *port;
     if (!loop)
         return NULL;
     port = attached_port(loop);
@@ -98,9 +102,7 @@ static int sleep_on(lots_op *op, int64_t deadline)
 {
     int answer;
     for (;;) {
-        Py_BEGIN_ALLOW_THREADS
-        answer = core->op_wait(op, deadline);
-        Py_END_ALLOW_THREADS
+        answer = nogil_wait(op, deadline, core->op_look_wait, core->op_interrupt);
         if (answer != LOTS_INTERRUPTED)
             return answer;
         /* Bytecode runs the signal handlers, and raises what other threads have sent to this one. */

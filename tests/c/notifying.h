@@ -67,6 +67,15 @@ static inline void withdrawn(int i)
     CHECK_EQ(lots_op_cancel(&ops[i], LOTS_BY_CANCEL, NULL), LOTS_MISUSE);
 }
 
+/* It was told, and nobody was there to be told instead. */
+static inline void withdrawn_with(int i, uint64_t token)
+{
+    CHECK_EQ(lots_op_cancel(&ops[i], LOTS_BY_CANCEL, NULL), LOTS_WITHDRAWN);
+    CHECK_EQ(lots_op_notified(&ops[i]), 1);
+    CHECK_EQ(lots_op_token(&ops[i]), token);
+    CHECK_EQ(lots_op_release(&ops[i], 0, NULL), LOTS_MISUSE);
+}
+
 static inline void nobody_is_left(void)
 {
     mail(m, 1);

@@ -156,6 +156,32 @@ static void an_interrupted_wait_for_a_notification_stays_queued(void)
     }
 }
 
+/* For a signal that no sleep has seen: who looks stays queued, until it knows that there is one. */
+static void a_look_leaves_it_queued_and_an_interrupt_does_not(void)
+{
+    hold(LOTS_READ);
+    lots_op_init(&op, &word, LOTS_WRITE, NULL, 0, 0);
+    in_the_wait = nothing;
+    ends_with = ETIMEDOUT;
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(lots_op_look_wait(&op, i < 2 ? LOTS_NEVER : 6, 5), LOTS_LOOK);
+        CHECK_EQ(told, 5);
+        CHECK_EQ(lots_op_state(&op), LOTS_QUEUED);
+        CHECK_WORD(&word, 0x1a);
+    }
+    CHECK_EQ(lots_op_interrupt(&op), LOTS_INTERRUPTED);
+    CHECK_EQ(lots_op_state(&op), LOTS_ACQUIRING);
+    CHECK_WORD(&word, 0x10);
+    CHECK_EQ(lots_op_look_wait(&op, 5, 5), LOTS_TIMED_OUT);
+    release(LOTS_READ, 0, 0);
+    hold(LOTS_WRITE);
+    lots_op_init(&op, &word, LOTS_READ, NULL, 0, 0);
+    CHECK_EQ(lots_op_look_wait(&op, LOTS_NEVER, 5), LOTS_LOOK);
+    release(LOTS_WRITE, 1, 0x10);
+    CHECK_EQ(lots_op_interrupt(&op), LOTS_READY); /* it was handed over just before */
+    let_go(&op, 0);
+}
+
 static void notify_it(void)
 {
     int mail_;
@@ -250,6 +276,7 @@ int main(void)
     RUN(a_signal_that_comes_with_a_wake_is_answered_first);
     RUN(an_interrupted_writer_begins_again);
     RUN(an_interrupted_wait_for_a_notification_stays_queued);
+    RUN(a_look_leaves_it_queued_and_an_interrupt_does_not);
     RUN(a_notification_that_comes_with_a_deadline_or_a_signal_is_kept);
     RUN(without_contention_the_kernel_is_not_asked);
     RUN(a_tiny_lock_that_is_free_again_is_taken_without_sleep);

@@ -143,6 +143,40 @@ static void a_child_begins_with_an_empty_lot(void)
     }
 }
 
+/* A signal handler that forks: in the child its thread waits on when the handler returns; so it does in the parent. */
+static void who_forks_while_it_is_aside_waits_on_in_the_child(void)
+{
+    for (int has_word = 0; has_word < 2; has_word++) {
+        int status;
+        pid_t child;
+        expect_at(&ops[0], has_word ? &word : NULL, has_word ? LOTS_READ : LOTS_PARK, NULL, 'a', here);
+        expect_at(&ops[1], NULL, LOTS_PARK, NULL, 'b', here);
+        CHECK_EQ(lots_op_interrupt(&ops[0]), LOTS_INTERRUPTED);
+        child = fork();
+        CHECK(child >= 0);
+        if (!child) {
+            alarm(20);
+            CHECK_EQ(lots_for_each(NULL, NULL, 0), 0);
+            CHECK_EQ(lots_op_state(&ops[1]), LOTS_GONE);
+            CHECK_EQ(lots_op_look_wait(&ops[0], LOTS_NEVER, 0), LOTS_LOOK);
+            CHECK_EQ(lots_expected(here), 1);
+            CHECK_EQ(notify(2, 5), 1);
+            CHECK_EQ(lots_op_wait(&ops[0], LOTS_NEVER), LOTS_READY);
+            CHECK_EQ(lots_op_token(&ops[0]), 5);
+            CHECK_WORD(&word, has_word ? 0x10 : 0);
+            _exit(0);
+        }
+        CHECK(waitpid(child, &status, 0) == child);
+        CHECK_EQ(status, 0);
+        CHECK_EQ(notify(2, 6), 2);
+        CHECK_EQ(lots_op_wait(&ops[0], LOTS_NEVER), LOTS_READY);
+        CHECK_EQ(lots_op_token(&ops[0]), 6);
+        CHECK_EQ(lots_op_release(&ops[0], 0, NULL), LOTS_READY);
+        is_told(1, 6);
+        nobody_is_left();
+    }
+}
+
 /* --- who forks waits for whoever is in the middle of a list ------------------------------------------------------------- */
 
 static _Atomic int forked;
@@ -196,6 +230,7 @@ int main(void)
     m = lots_mailbox_new();
     lots_revoke_after(INT64_MAX / 2);
     RUN(a_child_begins_with_an_empty_lot);
+    RUN(who_forks_while_it_is_aside_waits_on_in_the_child);
     RUN(fork_waits_for_the_locks);
     lots_mailbox_close(m);
     lots_mailbox_free(m);

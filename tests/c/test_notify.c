@@ -129,6 +129,33 @@ static void mail_to_the_callers_own_loop_rings_nothing(void)
     lots_mailbox_free(other);
 }
 
+/* --- who is there ------------------------------------------------------------------------------------------------------------ */
+
+static void those_at_one_key_are_listed(void)
+{
+    lots_waiter_info info[3];
+    park(0, NULL);
+    park(1, m);
+    expect_at(&ops[2], NULL, LOTS_PARK, NULL, 'c', near_); /* in the same bucket */
+    CHECK_EQ(lots_for_key(here, info, 3), 2);
+    CHECK_EQ(info[0].cookie, 'a');
+    CHECK_EQ(info[1].cookie, 'b');
+    CHECK_EQ(info[1].key, here);
+    CHECK_EQ(lots_for_key(near_, info, 0), 1);
+    CHECK_EQ(lots_for_key(far, info, 3), 0);
+    CHECK_EQ(lots_op_key(&ops[2]), near_);
+    CHECK_EQ(lots_expected(near_), 1);
+    CHECK_EQ(lots_expected(far), 0);
+    withdrawn(0);
+    CHECK_EQ(notify(1, 4), 1);
+    CHECK_EQ(lots_for_key(here, info, 3), 1); /* a task that has not looked */
+    CHECK_EQ(info[0].state, LOTS_NORMAL);
+    CHECK_EQ(lots_expected(here), 0);
+    is_told(1, 4);
+    withdrawn(2);
+    nobody_is_left();
+}
+
 /* --- cancel --------------------------------------------------------------------------------------------------------------- */
 
 static void who_gives_up_passes_it_on_who_times_out_keeps_it(void)
@@ -150,7 +177,7 @@ static void who_gives_up_passes_it_on_who_times_out_keeps_it(void)
         CHECK_EQ(lots_op_notified(&ops[2]), 0);
         park(0, whose);
         CHECK_EQ(notify(1, 8), 1);
-        withdrawn(0); /* nobody is there to have it */
+        withdrawn_with(0, 8); /* nobody is there to have it */
         nobody_is_left();
     }
 }
@@ -164,7 +191,10 @@ static void it_is_passed_on_to_no_one_who_asks_for_a_lock(void)
         if (other)
             park(2, NULL);
         CHECK_EQ(notify(1, 8), 1);
-        withdrawn(0);
+        if (other)
+            withdrawn(0);
+        else
+            withdrawn_with(0, 8);
         CHECK_EQ(lots_op_state(&ops[1]), LOTS_QUEUED);
         if (other)
             is_told(2, 8);
@@ -215,6 +245,7 @@ int main(void)
     RUN(queues_that_share_a_bucket_are_told_apart);
     RUN(who_waits_for_a_lock_is_not_notified);
     RUN(mail_to_the_callers_own_loop_rings_nothing);
+    RUN(those_at_one_key_are_listed);
     RUN(who_gives_up_passes_it_on_who_times_out_keeps_it);
     RUN(it_is_passed_on_to_no_one_who_asks_for_a_lock);
     RUN(only_a_thread_has_a_parker);

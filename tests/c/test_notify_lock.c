@@ -252,6 +252,38 @@ static void who_is_aside_is_woken_though_the_lock_is_held(void)
     nobody_is_left();
 }
 
+/* The first who is told has it when it wakes; so who comes by is not before it, and the second is next. */
+static void a_fair_mutex_that_is_open_is_given_to_the_first(void)
+{
+    for (int is_task = 0; is_task < 2; is_task++) {
+        for (int i = 0; i < 3; i++)
+            expect_at(&ops[i], &word, LOTS_FAIR_MUTEX, is_task ? m : NULL, (char)('a' + i), here);
+        CHECK_EQ(notify(2, 6), 2);
+        CHECK_WORD(&word, 0x09);
+        CHECK_EQ(lots_try(&word, LOTS_FAIR_MUTEX), 0);
+        CHECK_EQ(lots_op_state(&ops[0]), LOTS_HANDOFF);
+        CHECK_EQ(lots_op_state(&ops[1]), LOTS_QUEUED);
+        CHECK_EQ(notify(1, 6), 1);
+        poll_ready(&ops[0], 0x09);
+        let_go(&ops[0], 0x09);
+        poll_ready(&ops[1], 0x09);
+        CHECK_EQ(lots_op_cancel(&ops[2], LOTS_BY_CANCEL, NULL), LOTS_WITHDRAWN);
+        let_go(&ops[1], 0);
+        expect_at(&ops[0], &word, LOTS_FAIR_MUTEX, is_task ? m : NULL, 'a', here);
+        CHECK_EQ(notify(1, 6), 1);
+        CHECK_WORD(&word, 0x08);
+        CHECK_EQ(lots_op_cancel(&ops[0], LOTS_BY_CANCEL, NULL), LOTS_WITHDRAWN); /* it is given back */
+        CHECK_WORD(&word, 0);
+    }
+    expect_at(&ops[0], &word, LOTS_FAIR_MUTEX, NULL, 'a', here);
+    CHECK_EQ(step_aside(op_waiter(&ops[0])), 1);
+    CHECK_EQ(notify(1, 6), 1);
+    CHECK_WORD(&word, 0); /* its handler may want the lock */
+    poll_ready(&ops[0], 0x08);
+    let_go(&ops[0], 0);
+    nobody_is_left();
+}
+
 int main(void)
 {
     watchdog(30);
@@ -269,6 +301,7 @@ int main(void)
     RUN(a_crowd_for_an_open_lock_is_more_than_one_batch);
     RUN(who_is_aside_is_woken_though_the_lock_is_held);
     RUN(who_is_aside_is_not_who_a_writer_waits_for);
+    RUN(a_fair_mutex_that_is_open_is_given_to_the_first);
     lots_mailbox_close(m);
     lots_mailbox_free(m);
     return 0;

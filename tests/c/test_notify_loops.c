@@ -186,6 +186,23 @@ static void closing_a_loop_passes_it_on(void)
     nobody_is_left();
 }
 
+/* With nobody in line there is nobody to wake; but the op, which outlives its loop, says that it had been told. */
+static void a_closed_loop_swallows_no_notification(void)
+{
+    lots_mailbox *closing = lots_mailbox_new();
+    park(0, closing);
+    park(1, closing);
+    CHECK_EQ(notify(1, 7), 1);
+    lots_mailbox_close(closing);
+    CHECK_EQ(lots_op_state(&ops[0]), LOTS_GONE);
+    CHECK_EQ(lots_op_notified(&ops[0]), 1);
+    CHECK_EQ(lots_op_token(&ops[0]), 7);
+    CHECK_EQ(lots_op_notified(&ops[1]), 0);
+    CHECK_EQ(lots_op_poll(&ops[0]), LOTS_CLOSED);
+    lots_mailbox_free(closing);
+    nobody_is_left();
+}
+
 /* --- from one queue to another ------------------------------------------------------------------------------------------ */
 
 static size_t requeue(uintptr_t to, size_t most_woken, size_t most, size_t *moved)
@@ -308,6 +325,7 @@ int main(void)
     RUN(a_late_one_that_keeps_it_hides_no_other);
     RUN(blocking_a_loop_recalls_it_if_somebody_can_have_it);
     RUN(closing_a_loop_passes_it_on);
+    RUN(a_closed_loop_swallows_no_notification);
     RUN(some_are_told_some_are_moved_some_stay);
     RUN(nobody_is_moved_to_where_he_is);
     RUN(a_crowd_is_told_batch_by_batch_and_the_rest_is_moved);

@@ -6,39 +6,6 @@
 
 #include <string.h>
 
-/* --- ghosts -------------------------------------------------------------------------------------------------------- */
-
-static int is_shared(uint32_t mode) { return mode == LOTS_READ || mode == LOTS_READ_RECURSIVE; }
-static int is_upgradable(uint32_t mode) { return mode == LOTS_UPGRADABLE; }
-
-static int *ghost_of(uint32_t mode)
-{
-    return is_shared(mode) ? &the.readers : is_upgradable(mode) ? &the.upgradables : &the.writers;
-}
-
-void ghost_in(uint32_t mode)
-{
-    int others = the.upgradables + the.upgrading;
-    if (the.writers || (is_upgradable(mode) && (others || the.stepping == 1 + LOTS_UPGRADABLE)) ||
-        (ghost_of(mode) == &the.writers && (the.readers || others || the.stepping)))
-        mc_fail("exclusion: mode %u got in beside %d readers, %d writers, %d upgradables, %d upgrading, stepping %d", mode,
-                the.readers, the.writers, the.upgradables, the.upgrading, the.stepping);
-    ++*ghost_of(mode);
-    (is_shared(mode) || is_upgradable(mode) ? mc_rd : mc_wr)(&the.datum);
-    mc_did(mode == LOTS_UPGRADABLE ? V_UPGRADABLE : mode == LOTS_UPGRADE ? V_UPGRADE : (mc_verb)(V_READ + mode));
-}
-
-void ghost_out(uint32_t mode)
-{
-    (is_shared(mode) || is_upgradable(mode) ? mc_rd : mc_wr)(&the.datum);
-    --*ghost_of(mode);
-}
-
-static void asked_with_deadline(uint32_t mode)
-{
-    mc_did(mode == LOTS_UPGRADABLE ? V_TRY_UPGRADABLE_FOR : (mc_verb)(V_TRY_READ_FOR + mode));
-}
-
 void must_answer(int what, int wanted, const char *verb)
 {
     if (what != wanted)
@@ -48,7 +15,7 @@ void must_answer(int what, int wanted, const char *verb)
 lots_op *new_op(uint32_t mode, lots_mailbox *mailbox, uint64_t cookie)
 {
     lots_op *op = &the.ops[the.op_count++];
-    lots_op_init(op, &the.word, mode, mailbox, cookie, (uint64_t)mc_self());
+    lots_op_init(op, mode & OTHER ? &the.other : &the.word, mode & ~OTHER, mailbox, cookie, (uint64_t)mc_self());
     the.ops_open++;
     return op;
 }
@@ -93,15 +60,28 @@ static int may_let_go(void *unused)
     return 1;
 }
 
+/* A sleep that sees no signal, but ends by itself, to look whether one has come. */
+static int look(lots_op *op)
+{
+    int answer = lots_op_look_wait(op, LOTS_NEVER, 0);
+    if (answer != LOTS_LOOK)
+        return answer;
+    return mc_choose(2, "a signal had come") ? lots_op_interrupt(op) : LOTS_PARKED;
+}
+
 static void hold_as_thread(const step *s, int depth, lots_mailbox *own)
 {
     uint32_t mode = s->modes[depth];
     lots_op *op = new_op(mode, NULL, 0);
     int answer = s->try_first ? lots_op_try(op) : LOTS_PARKED;
     if (s->timed)
-        asked_with_deadline(mode);
+        ghost_asked_with_deadline(mode);
+    if (s->early && mc_choose(2, "cancelled before it asked"))
+        answer = LOTS_INTERRUPTED;
+    if (answer == LOTS_PARKED && s->looks)
+        answer = look(op);
     if (answer == LOTS_PARKED)
-        answer = lots_op_wait(op, s->timed ? 0 : s->cancelled || s->handler ? 1 : LOTS_NEVER);
+        answer = lots_op_wait(op, s->timed ? 0 : s->cancelled || (s->handler && !s->looks) ? 1 : LOTS_NEVER);
     if (answer == LOTS_INTERRUPTED && s->handler) {
         const step in_handler = {.modes = {s->modes[1]}, .nested = 1};
         hold_as_thread(&in_handler, 0, own);
@@ -114,6 +94,7 @@ static void hold_as_thread(const step *s, int depth, lots_mailbox *own)
         must_answer(answer & ~LOTS_MAIL, LOTS_WITHDRAWN, "cancel");
         mc_did(V_CANCEL);
     } else if (answer == LOTS_READY) {
+        ghost_first_come(op);
         ghost_in(mode);
         mc_point("holds", op);
         if (s->hold && !*s->changes)
@@ -258,7 +239,7 @@ static void interrupt_task(task *t)
 static int may_block(const task *t)
 {
     for (task *u = tasks; u < tasks + MC_FIBERS * MAX_STEPS; u++)
-        if (u->loop == t->loop && (u->state == HOLDING || (u->guard && u->state != ENDED && !is_shared(t->mode))))
+        if (u->loop == t->loop && (u->state == HOLDING || (u->guard && u->state != ENDED && !ghost_shares(t->mode))))
             return 0;
     return 1;
 }
@@ -296,7 +277,7 @@ static void run_task(task *t)
         return;
     }
     if (t->step->timed)
-        asked_with_deadline(t->step->modes[0]);
+        ghost_asked_with_deadline(t->step->modes[0]);
     if (t->step->sync) {
         t->state = ENDED;
         if (!may_block(t))
@@ -329,6 +310,8 @@ static void run_task(task *t)
 
 static int may_interrupt(const task *t)
 {
+    if (t->op && t->state == SCHEDULED && lots_op_state(t->op) == LOTS_PENDING)
+        return t->step->early;
     return change_ends_by(t) && (t->state == AWAITING || t->state == SCHEDULED);
 }
 
@@ -381,7 +364,7 @@ void run_loop(void *argument)
         left = 0;
         for (task *u = tasks + from; u < tasks + from + loop->count; u++) {
             left += u->state != ENDED;
-            if (may_interrupt(u) && u->due <= turns && (u->state == AWAITING || lots_op_state(u->op) != LOTS_PENDING))
+            if (may_interrupt(u) && u->due <= turns)
                 victims[n++] = u;
         }
         if (!left)

@@ -121,6 +121,7 @@ static lots_op *acquire_again(uint32_t mode)
 {
     lots_op *op = new_op(mode, NULL, 0);
     must_answer(lots_op_wait(op, LOTS_NEVER), LOTS_READY, "wait");
+    ghost_first_come(op);
     ghost_in(mode);
     return op;
 }
@@ -131,6 +132,7 @@ static lots_op *wait_as_thread(lots_op *guard, uint32_t mode, char how, lots_mai
     did_wait(how);
     if (sleep_for(op, how, own)) {
         wait_ended(op);
+        ghost_first_come(op);
         ghost_in(mode);
         return op;
     }
@@ -225,6 +227,7 @@ void task_got(task *t)
     } else {
         if (t->doing && strchr(".,;", t->doing))
             wait_ended(t->op);
+        ghost_first_come(t->op);
         ghost_in(t->mode);
         t->guard = t->op;
     }

@@ -17,13 +17,13 @@
 
 static lots_word places[64]; /* their addresses are the keys */
 static uintptr_t keys[KEYS];
-static int told[KEYS], heard, parks_told, may_drop;
+static int told[KEYS], heard, parks_told, parks_dropped;
 static int64_t seen_woken_at; /* by the keeper */
 
 void notices_reset(void)
 {
     unsigned next = 0;
-    told[CONDITION] = told[FROM] = told[TO] = heard = parks_told = may_drop = 0;
+    told[CONDITION] = told[FROM] = told[TO] = heard = parks_told = parks_dropped = 0;
     seen_woken_at = 0;
     /* With more than one bucket: the condition in another than the lock, the park key in another than the first, the other there. */
     for (int i = 0; i < KEYS; i++) {
@@ -133,7 +133,7 @@ lots_op *park_op(lots_mailbox *mailbox, uint64_t cookie)
 
 void park_ended(lots_op *op, int answer)
 {
-    may_drop += answer == LOTS_CLOSED; /* there need not be another to have what it was told of */
+    parks_dropped += answer == LOTS_CLOSED && lots_op_notified(op); /* there need not be another to have what it was told of */
     if (answer != LOTS_READY)
         return;
     if (!lots_op_notified(op) || lots_op_token(op) != 7)
@@ -162,7 +162,9 @@ int park_leave(lots_op *op, int keeps, lots_mailbox *own)
     must_answer(answer, LOTS_WITHDRAWN, "cancel");
     for (int i = 0; i < count; i++)
         another |= before[i] && &the.ops[i] != op && is_queued_at(&the.ops[i], key) && !is_excused(&the.ops[i]);
-    may_drop += !another;
+    if (another && lots_op_notified(op))
+        mc_fail("what it was told of was dropped, and another was queued");
+    parks_dropped += lots_op_notified(op);
     mc_did(V_CANCEL);
     return mail != 0;
 }
@@ -217,9 +219,9 @@ static int is_revocable(const lots_waiter *w)
 /* Whether there is anything to revoke, or (it is for the core to say what it does not revoke) anything new. */
 int keeper_has_new(int looked)
 {
-    const uintptr_t all[] = {(uintptr_t)&the.word, keys[CONDITION], keys[FROM], keys[TO]};
+    const uintptr_t all[] = {(uintptr_t)&the.word, (uintptr_t)&the.other, keys[CONDITION], keys[FROM], keys[TO]};
     int64_t newest = 0;
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         for (const lots_waiter *w = lot_bucket_of(all[i])->woken; w; w = w->next) {
             newest = w->woken_at > newest ? w->woken_at : newest;
             if (!looked && is_revocable(w))
@@ -235,8 +237,8 @@ void notices_check(void)
     int parks = told[FROM] + told[TO];
     if (heard != told[CONDITION])
         mc_fail("%d were notified, and %d heard of it", told[CONDITION], heard);
-    if (parks_told > parks || parks_told + may_drop < parks)
-        mc_fail("%d were unparked, %d heard of it, and %d may have dropped it", parks, parks_told, may_drop);
+    if (parks_told + parks_dropped != parks)
+        mc_fail("%d were unparked, %d heard of it, and %d say that nobody else did", parks, parks_told, parks_dropped);
 }
 
 static int all_sleep(void *unused)

@@ -11,7 +11,8 @@
  *   step    := prefix* mode ('+' mode)*      '+': while holding, take the same lock once more
  *            | queue          on the two bare queues of queues.c
  *            | notice         on the keys of notices.c
- *   mode    := ('R' read | 'r' read_recursive | 'W' write | 'M' mutex | 'E' upgradable read) change*
+ *   mode    := ('R' read | 'r' read_recursive | 'W' write | 'M' mutex | 'E' upgradable read | 'F' fair mutex
+ *            | 'B' another lock, a mutex) change*
  *   change  := '^' upgrade | '~' with a timeout that may come at any step | '%' cancelled at any step | '?' only tries to
  *            | '>' downgrade to a read | '<' to an upgradable one | '=' released fairly and acquired again (bump)
  *            | '.' waits for the condition | ',' with a timeout | ';' cancelled at any step | '1', '*' notifies one, all
@@ -25,6 +26,8 @@
  *            | 'h' (a thread) holds, after its changes, until all fibers without an 'h' have ended
  *            | 'q' (a task) changes and releases without a turn between
  *            | 'i' (a thread) a signal may come while it waits; its handler takes the lock in the mode after the '+'
+ *            | 'l' the same, but it does not end the sleep: the thread looks for it
+ *            | 'p' may be cancelled before it has asked for anything
  *
  * A task that has the lock lets its loop go round once before it releases. Every acquisition, however it ends, is checked
  * against the ghosts: writers alone, readers with readers, answers that agree with the state. */
@@ -47,7 +50,7 @@ static void mistake(const char *text, const char *at)
 }
 
 static const char *family;
-static const char MODE_LETTERS[] = "RrWME"; /* in the order of the modes */
+static const char MODE_LETTERS[] = "RrWME\n\nF"; /* in the order of the modes */
 
 const char *program_family(const char *text)
 {
@@ -55,6 +58,7 @@ const char *program_family(const char *text)
            : strpbrk(text, "PUNOQV")       ? "queue"
            : strpbrk(text, ".,;" NOTICES)  ? "notice"
            : strchr(text, 'M')             ? "mutex"
+           : strchr(text, 'F')             ? "fair_mutex"
                                            : "rwlock";
 }
 
@@ -83,6 +87,8 @@ void program_load(const char *text)
                   : *p == 'h' ? &s->hold
                   : *p == 'q' ? &s->quick
                   : *p == 'i' ? &s->handler
+                  : *p == 'l' ? &s->looks
+                  : *p == 'p' ? &s->early
                   : *p == 'y' ? &s->try_first
                   : *p == 'g' ? &s->given
                   : *p == 'd' ? &s->twice
@@ -95,11 +101,12 @@ void program_load(const char *text)
                 continue;
             }
             for (;; p++) {
-                const char *mode = strchr(MODE_LETTERS, *p);
+                const char *mode = *p == 'B' ? strchr(MODE_LETTERS, 'M') : strchr(MODE_LETTERS, *p);
                 size_t changes = 0;
                 if (!*p || !mode || s->nested == MAX_NESTED)
                     mistake(text, p);
-                s->modes[s->nested++] = (uint32_t)(mode - MODE_LETTERS);
+                s->modes[s->nested++] = (uint32_t)(mode - MODE_LETTERS) | (*p == 'B' ? OTHER : 0);
+                s->handler |= s->looks;
                 for (p++; *p && strchr(CHANGES, *p); p++) {
                     if (changes == MAX_CHANGES || s->nested > 1 || s->sync || s->given || s->twice)
                         mistake(text, p);
@@ -146,23 +153,26 @@ void check_queue(const lots_waiter *head)
         mc_fail("the head of a queue does not know its tail");
 }
 
-static void lock_is_consistent(lots_bucket *b)
+static void lock_is_consistent(lots_bucket *b, lots_word *word)
 {
-    int enter = lot_queue(b, lot_key(&the.word, PHASE_ENTER)) != NULL;
-    int drain_ = lot_queue(b, lot_key(&the.word, PHASE_DRAIN)) != NULL;
-    check_queue(lot_queue(b, lot_key(&the.word, PHASE_ENTER)));
+    int enter = lot_queue(b, lot_key(word, PHASE_ENTER)) != NULL;
+    int drain_ = lot_queue(b, lot_key(word, PHASE_DRAIN)) != NULL;
+    check_queue(lot_queue(b, lot_key(word, PHASE_ENTER)));
     if (BUG_465) /* its logic sets and clears the flags outside the lock, as parking_lot does: only the one direction holds */
         return;
-    if (enter != ((the.word.bits & PARKED) != 0) || drain_ != ((the.word.bits & WRITER_PARKED) != 0))
-        mc_fail("W2: word %#llx, queue to enter %s, queue to drain %s", (unsigned long long)the.word.bits,
+    if (enter != ((word->bits & PARKED) != 0) || drain_ != ((word->bits & WRITER_PARKED) != 0))
+        mc_fail("W2: word %#llx, queue to enter %s, queue to drain %s", (unsigned long long)word->bits,
                 enter ? "not empty" : "empty", drain_ ? "not empty" : "empty");
+    ghost_nobody_is_passed(word);
 }
 
 void mc_bucket_is_consistent(lots_bucket *b)
 {
     queues_are_consistent(b);
     if (b == lot_bucket_of((uintptr_t)&the.word))
-        lock_is_consistent(b);
+        lock_is_consistent(b, &the.word);
+    if (b == lot_bucket_of((uintptr_t)&the.other))
+        lock_is_consistent(b, &the.other);
 }
 
 static int has(char kind)
@@ -176,9 +186,9 @@ static int has(char kind)
 void program_setup(void)
 {
     mc_every_step = check_word;
-    mc_reset_seam(&the.word, NULL, mc_stale_budget());
-    the.word.bits = 0;
-    the.readers = the.writers = the.ops_open = the.op_count = 0;
+    mc_reset_seam(&the.word, &the.other, mc_stale_budget());
+    the.word.bits = the.other.bits = 0;
+    the.readers = the.writers = the.others = the.ops_open = the.op_count = 0;
     the.upgradables = the.upgrading = the.stepping = 0;
     verbs_reset();
     actors_reset();
@@ -218,8 +228,8 @@ static int bucket_is_empty(lots_bucket *b, void *unused, lots_batch *batch)
 void program_check(void)
 {
     lots_batch nobody = {0};
-    if (the.word.bits)
-        mc_fail("W4: everybody has left and the word is %#llx", (unsigned long long)the.word.bits);
+    if (the.word.bits | the.other.bits)
+        mc_fail("W4: everybody has left and the word is %#llx", (unsigned long long)(the.word.bits | the.other.bits));
     for (uint32_t mode = 0; mode < LOTS_MODES; mode++)
         if (lots_release(&the.word, mode, 0, NULL) != LOTS_MISUSE || the.word.bits)
             mc_fail("W6: a release that nobody was owed changed the word to %#llx", (unsigned long long)the.word.bits);

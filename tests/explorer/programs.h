@@ -1,6 +1,7 @@
 /* Small programs over the core, written as one line each; programs.c has the grammar.
  *
  *   programs.c   reads a program, sets an execution up, and holds the oracles
+ *   ghosts.c     who is in, and what that forbids
  *   actors.c     what its fibers do: threads, event loops with tasks, the keeper
  *   gifts.c      guards that another fiber releases
  *   changes.c    what is done with a guard: upgrade, downgrade, bump, wait for a notification
@@ -18,10 +19,11 @@
 #define MAX_NESTED 2
 #define MAX_CHANGES 4
 #define POISON 0xDD
+#define OTHER 16u /* with a mode: of the other lock */
 
 typedef struct step {
     uint32_t modes[MAX_NESTED];
-    int nested, timed, cancelled, sync, fair, hold, quick, handler, try_first, given, twice;
+    int nested, timed, cancelled, sync, fair, hold, quick, handler, looks, early, try_first, given, twice;
     char changes[MAX_CHANGES + 1]; /* of changes.c, one after the other, once it holds */
     char queue; /* a step of queues.c: P, U, N, O, V, Q; or of notices.c; 0: an acquisition */
 } step;
@@ -49,12 +51,13 @@ typedef struct task {
 typedef struct world {
     actor actors[MC_FIBERS];
     int actor_count;
-    lots_word word;
+    lots_word word, other;
     int readers, writers, ops_open; /* the ghosts */
     int upgradables;                /* readers are the plain ones */
     int upgrading;                  /* on the way from upgradable to writer, or back */
     int stepping;                   /* 1 + the mode that a writer steps down to, while it does */
-    char datum;                     /* what the lock protects: read by readers, written by writers */
+    int others;                     /* in the other lock, a mutex */
+    char datum, other_datum;        /* what the locks protect: read by readers, written by writers */
     lots_op ops[MC_FIBERS * MAX_STEPS * MAX_NESTED * 2];
     int op_count;
 } world;
@@ -68,6 +71,14 @@ void program_check(void);
 const char *program_family(const char *text); /* which primitive: rwlock, mutex, queue, or another */
 void check_queue(const lots_waiter *head);
 
+/* ghosts.c */
+int ghost_shares(uint32_t mode);
+void ghost_in(uint32_t mode);
+void ghost_out(uint32_t mode);
+void ghost_asked_with_deadline(uint32_t mode);
+void ghost_nobody_is_passed(lots_word *word);
+void ghost_first_come(const lots_op *op);
+
 /* actors.c */
 void actors_reset(void);
 void run_thread(void *actor);
@@ -78,8 +89,6 @@ int drain(lots_mailbox *m, int rung);
 void end_op(lots_op *op);
 void must_answer(int what, int wanted, const char *verb);
 void note_revocations(void);
-void ghost_in(uint32_t mode);
-void ghost_out(uint32_t mode);
 lots_op *new_op(uint32_t mode, lots_mailbox *mailbox, uint64_t cookie);
 void release(lots_op *op, uint32_t mode, int fair, lots_mailbox *own);
 uint64_t task_cookie(const task *t);

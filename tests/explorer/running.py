@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 AT_ONCE = 2
+GREED, LEAST_SHARE = 4, 0.1  # many programs need less than their share; seconds of processor time
 
 
 @dataclass(frozen=True)
@@ -46,17 +47,18 @@ def run_all(
     """Explore the programs, `at_once` at a time; yield what each gave, in their order.
 
     `seconds`: of processor time, after which a program is cut. `within`: about when all should be through; no program may take
-    more than an eighth of what is left of it, so that the last ones have their turn too.
+    more than GREED times its share of what is left of it, so that the last ones have their turn too.
     """
-    given, end = tuple(options), time.monotonic() + within
+    given, end, listed = tuple(options), time.monotonic() + within, list(programs)
 
-    def one(program: str) -> Outcome:
-        share = max(0.5, (end - time.monotonic()) / 8)
+    def one(number: int, program: str) -> Outcome:
+        left = max(0.0, end - time.monotonic()) * at_once / (len(listed) - number)
+        share = max(LEAST_SHARE, GREED * left)
         most = min(seconds or share, share) if within else seconds
-        return run(explorer, [*given, *(["--seconds", f"{most:.1f}"] if most else [])], program)
+        return run(explorer, [*given, *(["--seconds", f"{most:.2f}"] if most else [])], program)
 
     with ThreadPoolExecutor(at_once) as pool:
-        yield from pool.map(one, programs)
+        yield from pool.map(one, range(len(listed)), listed)
 
 
 def closing(outcomes: Iterable[Outcome]) -> str:
