@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import core_alone, handoff, work_loop, work_shared, work_uncontended
+from bench import core_alone, handoff, work_family, work_loop, work_shared, work_uncontended
 from bench.bars import verdicts
 from bench.machine import machine_line
 from bench.peers import Peers
@@ -28,14 +28,17 @@ WORKLOADS: dict[str, tuple[Workload, bool]] = {
     "woken": (work_loop.woken, True),
     "busy": (work_uncontended.busy, True),
     "busy-crowd": (work_loop.crowd_beside_busy_thread, True),
+    "family-thread": (work_family.thread, False),
+    "family-task": (work_family.task, True),
 }
+GROUPS = {"family": ("family-thread", "family-task")}  # both, for --only
 NAMES = (*WORKLOADS, "memory", "core")
 ASKED_FOR = ("handoff",)  # compares policies of our own, takes minutes: only with --only
 
 
 def parse(arguments: list[str] | None) -> Namespace:
     """Read the command line."""
-    every = NAMES + ASKED_FOR
+    every = (*NAMES, *GROUPS, *ASKED_FOR)
     parser = ArgumentParser(prog="python -m bench", description="Times aiolots against its peers, in paired rounds.")
     parser.add_argument("--smoke", action="store_true", help="tiny rounds: only checks that everything works")
     parser.add_argument("--only", action="append", metavar="NAME", choices=every, help=f"one of: {', '.join(every)}")
@@ -111,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
     report.skipped.extend(peers.skipped)
     for why in peers.skipped:
         say(f"skipped: {why}")
-    measured(options, peers, report, tuple(options.only or NAMES))
+    measured(options, peers, report, tuple(name for asked in options.only or NAMES for name in GROUPS.get(asked, (asked,))))
     print(report.as_json() if options.json else report.as_markdown())
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Literal
 
-Mode = Literal["read", "write"]
+Mode = Literal["read", "write", "upgradable"]
+
+# lock: one at a time, or many readers; all else is more than that, and has words of its own in Adapter.
+Kind = Literal["lock", "upgradable", "reentrant", "condition", "semaphore", "event", "barrier", "once"]
 
 
 class Offer(enum.Flag):
@@ -24,6 +28,10 @@ class Offer(enum.Flag):
     DROPPED = enum.auto()  # what acquire gave lets the lock go when it is dropped
     TURNS = enum.auto()  # readers and writers take turns: none of them is documented to be preferred for as long as it comes
     FORK = enum.auto()  # after fork() the child can go on with what its only thread holds
+    DOWNGRADE = enum.auto()  # a writer can become a reader, with no writer in between
+    OWNER = enum.auto()  # it is known who holds it; of a semaphore it is not, for anybody may release
+    CLEAR = enum.auto()  # an event can be taken back
+    SHIELD = enum.auto()  # a wait takes the lock again even if asyncio's own cancel() comes while it does
 
     def __str__(self) -> str:
         return ", ".join((offer.name or "").lower().replace("_", " ") for offer in Offer if offer and offer in self)
@@ -32,16 +40,20 @@ class Offer(enum.Flag):
 class Adapter:
     """Tells the scenarios how to use a lock. Subclass it; override what the lock offers, in its documentation's words.
 
-    Each acquire is asked for by a thread or task of its own, and released there, unless the lock offers HANDOVER.
+    Each acquire is asked for by a thread or task of its own, and released there, unless the lock offers HANDOVER. What ends
+    in `_task` is called in a task, all else in a thread.
     """
 
     name: ClassVar[str] = ""  # as the scoreboard names the lock: "package.Class"
     package: ClassVar[str] = ""  # what must be installed; imported in `make`, not before
     offers: ClassVar[Offer] = Offer.NOTHING
+    kinds: ClassVar[tuple[Kind, ...]] = ("lock",)  # whose scenarios are played; the first is where the scoreboard has it
 
     def make(self) -> Any:
-        """Return a new lock. Called in a thread without a running event loop."""
+        """Return a new lock, or what else it is. Called in a thread without a running event loop."""
         raise NotImplementedError
+
+    # --- all but event, barrier and once: the lock itself, that of the condition, or the semaphore's only permit ---
 
     def acquire(self, lock: Any, mode: Mode, timeout: float | None) -> Any:
         """Acquire in a thread, within `timeout` seconds (None: however long it takes).
@@ -60,4 +72,86 @@ class Adapter:
 
     async def release_task(self, lock: Any, mode: Mode, held: Any) -> None:
         """Release in a task."""
+        raise NotImplementedError
+
+    # --- upgradable: `acquire` knows the mode "upgradable" ---
+
+    def upgrade(self, lock: Any, held: Any, timeout: float | None) -> Any:
+        """From upgradable to write, for `release`; None if it was too late: upgradable still."""
+        raise NotImplementedError
+
+    def downgrade(self, lock: Any, held: Any) -> Any:
+        """From write to read, for `release`. Needs DOWNGRADE, and nothing else of this kind."""
+        raise NotImplementedError
+
+    async def upgrade_task(self, lock: Any, held: Any, timeout: float | None) -> Any:
+        """As upgrade()."""
+        raise NotImplementedError
+
+    async def downgrade_task(self, lock: Any, held: Any) -> Any:
+        """As downgrade()."""
+        return self.downgrade(lock, held)
+
+    # --- condition and event (of which nothing is held) ---
+
+    def wait(self, lock: Any, held: Any, timeout: float | None) -> bool:
+        """Wait for a notification, or for the event; whether it came in time."""
+        raise NotImplementedError
+
+    async def wait_task(self, lock: Any, held: Any, timeout: float | None) -> bool:
+        """As wait()."""
+        raise NotImplementedError
+
+    # --- condition ---
+
+    def notify(self, lock: Any, held: Any, everybody: bool) -> None:
+        """Notify one who waits, or all. The lock is held."""
+        raise NotImplementedError
+
+    async def notify_task(self, lock: Any, held: Any, everybody: bool) -> None:
+        """As notify()."""
+        self.notify(lock, held, everybody)
+
+    # --- event ---
+
+    def set(self, event: Any) -> None:
+        """Put the flag up."""
+        raise NotImplementedError
+
+    def clear(self, event: Any) -> None:
+        """Take it down."""
+        raise NotImplementedError
+
+    async def set_task(self, event: Any) -> None:
+        """As set()."""
+        self.set(event)
+
+    # --- semaphore ---
+
+    def make_many(self, permits: int) -> Any:
+        """Return a new semaphore with more than one permit."""
+        raise NotImplementedError
+
+    # --- barrier ---
+
+    def make_for(self, parties: int) -> Any:
+        """Return a new barrier for so many."""
+        raise NotImplementedError
+
+    def arrive(self, barrier: Any, timeout: float | None) -> int:
+        """Wait for the others; a place among them, from 0. Raise if the barrier is broken or the time is up."""
+        raise NotImplementedError
+
+    async def arrive_task(self, barrier: Any, timeout: float | None) -> int:
+        """As arrive()."""
+        raise NotImplementedError
+
+    # --- once ---
+
+    def once(self, cell: Any, f: Callable[[], object]) -> object:
+        """Return the value, made by f if there is none."""
+        raise NotImplementedError
+
+    async def once_task(self, cell: Any, f: Callable[[], Awaitable[object]]) -> object:
+        """The same for an `async def`."""
         raise NotImplementedError

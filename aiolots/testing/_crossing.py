@@ -73,7 +73,7 @@ def a_loop_blocks_on_itself(world: World) -> None:
     waiting.release()
 
 
-@scenario("R22", "mixed")
+@scenario("R22", "mixed", needs=Offer.OWNER)
 def a_task_holds_and_the_thread_of_its_loop_asks(world: World) -> None:
     """It could never end, so it has to be refused."""
     holder = world.task("write")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from aiolots.testing._adapter import Offer
+from aiolots.testing._adapter import Kind, Offer
 from aiolots.testing._world import WORLDS, World, outcome
 
 Play = Callable[[World], Any]
@@ -21,6 +21,7 @@ class Variant:
     name: str
     world: str
     needs: Offer
+    kind: Kind
     play: Play
 
     def run(self, world: World) -> None:
@@ -29,20 +30,23 @@ class Variant:
             outcome(world.loop().submit(self.play(world)), "the loop's thread sleeps in the lock", 15)
         else:
             self.play(world)
-        world.usable()
+        if self.kind not in ("event", "barrier", "once"):
+            world.usable()
 
 
 VARIANTS: list[Variant] = []
 
 
-def scenario(number: str, *worlds: str, needs: Offer = Offer.NOTHING, timed: bool = False) -> Callable[[Play], Play]:
+def scenario(
+    number: str, *worlds: str, needs: Offer = Offer.NOTHING, timed: bool = False, kind: Kind = "lock"
+) -> Callable[[Play], Play]:
     """Register a function that plays a scenario, in these worlds; `timed`: it needs acquires with a timeout there."""
 
     def register(play: Play) -> Play:
         for world in worlds:
             _, offer, timeouts = WORLDS[world]
             name = f"{play.__name__.replace('_', ' ')} ({world})"
-            VARIANTS.append(Variant(number, name, world, needs | offer | (timeouts if timed else Offer.NOTHING), play))
+            VARIANTS.append(Variant(number, name, world, needs | offer | (timeouts if timed else Offer.NOTHING), kind, play))
         return play
 
     return register

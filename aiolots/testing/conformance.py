@@ -12,7 +12,9 @@
         print(result)
 
 An adapter says what the lock offers (`Offer`) and how it is used; what it does not offer is n/a, never a failure. A lock
-without readers is asked for "write" alone. aiolots.testing.adapters has those for nine locks.
+without readers is asked for "write" alone. Condition variables, semaphores, events and the like have words and scenarios of
+their own: `Adapter.kinds` says which are played, "lock" alone if nothing is said. A semaphore of one permit is a lock as
+well. aiolots.testing.adapters has adapters for some thirty of them.
 
 Each scenario is played in a new process, and anew after a variant that did not pass, for hangs are real here. Its variants
 are worlds: threads, tasks, both, tasks of two loops. After each the lock must be free, and still a lock. The outcome of a
@@ -40,7 +42,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from aiolots.testing._adapter import Adapter, Mode, Offer
+from aiolots.testing._adapter import Adapter, Kind, Mode, Offer
 from aiolots.testing._registry import VARIANTS, Variant
 
 TITLES: dict[str, str] = {
@@ -52,9 +54,16 @@ TITLES: dict[str, str] = {
     "R06": "cancel, release and acquire in one turn",
     "R07": "granted, then cancelled or timed out",
     "R08": "cancel and release in one turn: one gets in",
+    "R09": "a notification is not lost",
+    "R10": "a cancelled wait comes back with the lock",
+    "R11": "a wait is timed from outside",
     "R12": "acquired in a helper, released in the caller",
     "R13": "an abandoned acquire lets go",
     "R14": "cancelled during a release",
+    "R16": "an upgradable reader behind a writer wakes",
+    "R17": "no writer between a read and its upgrade",
+    "R18": "a queued upgradable reader blocks no reader",
+    "R19": "an upgrade that gives up is a reader again",
     "R20": "the waiter's loop is stopped or closed",
     "R21": "a loop's thread waits behind a task of its loop",
     "R22": "a task holds, its loop's thread asks: refused",
@@ -64,17 +73,32 @@ TITLES: dict[str, str] = {
     "R26": "woken from another loop",
     "R27": "no wake is lost when releases meet waiters",
     "R28": "shared is shared: five readers meet",
+    "R34": "who waits queues again behind others",
     "R36": "fork while others wait",
     "R38": "re-entry from a signal handler or finalizer",
     "R39": "starvation of readers, of writers",
     "R40": "odd timeouts: 0, tiny, NaN, negative, inf",
     "R41": "ten thousand cancelled waiters, O(1) each",
     "R42": "eager tasks",
+    "R43": "once: who does it fails, the next does it",
+    # What has no number in that list.
+    "U01": "a writer becomes a reader",
+    "M01": "reentrant: the owner gets in again",
+    "M02": "reentrant: others may not release",
+    "M03": "reentrant: a task is not its loop's thread",
+    "S01": "no permit is lost with who is cancelled",
+    "S02": "as many get in as there are permits",
+    "E01": "a set reaches all who wait",
+    "E02": "set and cleared at once",
+    "E03": "set and cancelled in one turn",
+    "E04": "a wait that runs out says so",
+    "B01": "all meet, round after round",
+    "B02": "one leaves a barrier: nobody is left behind",
+    "B03": "cancelled when the last one arrives",
 }
 
 LEFT_OUT: dict[str, str] = {
-    "R09-R11, R15-R19, R29-R35, R37, R43": "need what no adapter has a word for yet: a condition variable, an upgradable "
-    "lock, a detector, a generator's guard, telemetry, a Once",
+    "R15, R29-R33, R35, R37": "need what no adapter has a word for yet: a detector, a generator's guard, telemetry",
 }
 
 LIMIT = 40.0  # seconds for one variant: then its process is killed
@@ -137,7 +161,8 @@ def variants_of(scenario: str) -> list[Variant]:
 
 def import_scenarios() -> None:
     """Fill the registry."""
-    for module in ("_departures", "_ticks", "_crossing", "_hygiene"):
+    locks = ("_departures", "_ticks", "_crossing", "_hygiene")
+    for module in (*locks, "_notifies", "_upgrades", "_counts", "_meetings", "_onces"):
         importlib.import_module(f"aiolots.testing.{module}")
 
 
@@ -155,7 +180,9 @@ def play(spec: str, scenario: str) -> Result:
     results: list[VariantResult] = []
     left: list[str] = []
     for variant in variants_of(scenario):
-        if missing := variant.needs & ~adapter.offers:
+        if variant.kind not in adapter.kinds:
+            results.append(VariantResult(variant.name, Outcome.NOT_APPLICABLE, f"not of this kind: {variant.kind}"))
+        elif missing := variant.needs & ~adapter.offers:
             results.append(VariantResult(variant.name, Outcome.NOT_APPLICABLE, f"not offered: {missing}"))
         else:
             left.append(variant.name)
@@ -215,6 +242,7 @@ __all__ = [
     "LEFT_OUT",
     "TITLES",
     "Adapter",
+    "Kind",
     "Mode",
     "Offer",
     "Outcome",

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from aiolots.testing.adapters import SHIPPED
@@ -69,23 +69,29 @@ def version_of(adapter: Adapter) -> str:
 
 
 def table(adapters: Sequence[Adapter], results: Sequence[Result]) -> Iterator[str]:
-    """Yield the lines: rows are scenarios, columns locks; then why, for what was not passed."""
-    heads = [(*adapter.name.partition(".")[::2], version_of(adapter)) for adapter in adapters]
-    widths = [max(4, *map(len, head)) for head in heads]
-    title = max(map(len, TITLES.values()))
-    for row in zip(*heads, strict=True):
-        yield " " * (title + 5) + " ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-    found = {(result.scenario, result.lock): result for result in results}
-    for scenario in dict.fromkeys(result.scenario for result in results):
-        cells = [found[scenario, adapter.name].outcome for adapter in adapters]
-        yield (
-            f"{scenario} {TITLES[scenario]:{title}} "
-            + " ".join(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
-        )
+    """Yield the lines: a table for each kind, rows are scenarios, columns locks; then why, for what was not passed."""
+    found = {(result.scenario, result.lock): result.outcome for result in results}
+    scenarios = list(dict.fromkeys(result.scenario for result in results))
+    for kind in dict.fromkeys(adapter.kinds[0] for adapter in adapters):
+        columns = [adapter for adapter in adapters if adapter.kinds[0] == kind]
+        rows = {scenario: [found[scenario, adapter.name] for adapter in columns] for scenario in scenarios}
+        heads = [(*adapter.name.partition(".")[::2], version_of(adapter)) for adapter in columns]
+        widths = [max(4, *map(len, head)) for head in heads]
+        title = max(map(len, TITLES.values())) + 5
+
+        def line(first: str, cells: Iterable[str], title: int = title, widths: Sequence[int] = widths) -> str:
+            return f"{first:{title}}" + " ".join(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+        for number, row in enumerate(zip(*heads, strict=True)):
+            yield line(kind if number == 0 else "", row)
+        for scenario, cells in rows.items():
+            if any(cell is not Outcome.NOT_APPLICABLE for cell in cells) or len(scenarios) == 1:
+                yield line(f"{scenario} {TITLES[scenario]}", cells)
+        yield ""
     for adapter in adapters:
         mine = [result for result in results if result.lock == adapter.name]
         counts = [f"{sum(one.outcome is outcome for one in mine)} {outcome}" for outcome in reversed(Outcome)]
-        yield f"\n{adapter.name}: {', '.join(counts)}"
+        yield f"{adapter.name}: {', '.join(counts)}"
         for result in mine:
             if result.outcome in (Outcome.FAIL, Outcome.HANG):
                 yield from textwrap.wrap(

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import aiolots
-from aiolots.testing.conformance import Adapter, Mode, Offer
+from aiolots.testing.conformance import Adapter, Kind, Mode, Offer
 
 
 class RwLock(Adapter):
     """aiolots.RwLock: `with`, `async with`, or a guard that anybody may release."""
 
     name = "aiolots.RwLock"
-    offers = ~Offer.NOTHING
+    offers = ~Offer.CLEAR
+    kinds: ClassVar[tuple[Kind, ...]] = ("lock", "upgradable")
 
     def make(self) -> Any:
         """Return a new lock."""
         return aiolots.RwLock()
 
     def _request(self, lock: Any, mode: Mode, timeout: float | None) -> Any:
-        return getattr(lock, mode)() if timeout is None else getattr(lock, f"try_{mode}_for")(timeout)
+        verb = "upgradable_read" if mode == "upgradable" else mode
+        return getattr(lock, verb)() if timeout is None else getattr(lock, f"try_{verb}_for")(timeout)
 
     def acquire(self, lock: Any, mode: Mode, timeout: float | None) -> Any:
         """Acquire in a thread; a guard, or None."""
@@ -37,12 +39,25 @@ class RwLock(Adapter):
         """Release the guard."""
         held.release()
 
+    def upgrade(self, lock: Any, held: Any, timeout: float | None) -> Any:
+        """Upgrade the guard."""
+        return held.upgrade() if timeout is None else held.try_upgrade_for(timeout)
+
+    async def upgrade_task(self, lock: Any, held: Any, timeout: float | None) -> Any:
+        """Upgrade the guard."""
+        return await (held.upgrade() if timeout is None else held.try_upgrade_for(timeout))
+
+    def downgrade(self, lock: Any, held: Any) -> Any:
+        """Downgrade the guard."""
+        return held.downgrade()
+
 
 class Mutex(RwLock):
     """aiolots.Mutex, through its guards."""
 
     name = "aiolots.Mutex"
-    offers = ~Offer.SHARED
+    offers = ~(Offer.SHARED | Offer.DOWNGRADE | Offer.CLEAR)
+    kinds: ClassVar[tuple[Kind, ...]] = ("lock",)
 
     def make(self) -> Any:
         """Return a new lock."""
@@ -50,3 +65,44 @@ class Mutex(RwLock):
 
     def _request(self, lock: Any, mode: Mode, timeout: float | None) -> Any:
         return lock.lock() if timeout is None else lock.try_lock_for(timeout)
+
+
+class FairMutex(Mutex):
+    """aiolots.FairMutex, likewise."""
+
+    name = "aiolots.FairMutex"
+
+    def make(self) -> Any:
+        """Return a new lock."""
+        return aiolots.FairMutex()
+
+
+class ReentrantMutex(Adapter):
+    """aiolots.ReentrantMutex: acquire and release as those of threading.RLock; timed in a task, its guard."""
+
+    name = "aiolots.ReentrantMutex"
+    offers = ~(Offer.SHARED | Offer.DOWNGRADE | Offer.CLEAR | Offer.HANDOVER | Offer.DROPPED)
+    kinds = ("reentrant", "lock")
+
+    def make(self) -> Any:
+        """Return a new lock."""
+        return aiolots.ReentrantMutex()
+
+    def acquire(self, lock: Any, mode: Mode, timeout: float | None) -> Any:
+        """Acquire in a thread."""
+        return (lock.acquire() or None) if timeout is None else lock.try_lock_for(timeout).acquire()
+
+    def release(self, lock: Any, mode: Mode, held: Any) -> None:
+        """Release in that thread."""
+        (lock if held is True else held).release()
+
+    async def acquire_task(self, lock: Any, mode: Mode, timeout: float | None) -> Any:
+        """Acquire in a task."""
+        if timeout is not None:
+            return await lock.try_lock_for(timeout)
+        await lock
+        return True
+
+    async def release_task(self, lock: Any, mode: Mode, held: Any) -> None:
+        """Release in that task."""
+        self.release(lock, mode, held)

@@ -31,6 +31,21 @@ class RWLockFair(Adapter):
         held.release()
 
 
+class RWLockFairD(RWLockFair):
+    """readerwriterlock.rwlock.RWLockFairD: its lock that can be downgraded."""
+
+    name = "readerwriterlock.RWLockFairD"
+    offers = RWLockFair.offers | Offer.DOWNGRADE
+
+    def make(self) -> Any:
+        """Return a new lock."""
+        return importlib.import_module("readerwriterlock.rwlock").RWLockFairD()
+
+    def downgrade(self, lock: Any, held: Any) -> Any:
+        """Give the marker up for a reader's."""
+        return held.downgrade()
+
+
 class AsyncRWLockFair(Adapter):
     """readerwriterlock.rwlock_async.RWLockFair: for the tasks of one loop; release is a coroutine."""
 
