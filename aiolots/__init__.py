@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from aiolots import lowlevel
+from aiolots import deadlock, lowlevel
 from aiolots._barrier import Barrier
 from aiolots._blocking import LoopBlockPolicy, loop_block_policy, set_loop_block_policy
 from aiolots._condvar import Condvar
@@ -74,9 +74,12 @@ __all__ = [
     "Semaphore",
     "UpgradableGuard",
     "WriteGuard",
+    "deadlock",
     "decode",
     "get_include",
     "loop_block_policy",
     "lowlevel",
     "set_loop_block_policy",
 ]
+
+deadlock.start_as_environment_says()

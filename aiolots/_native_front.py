@@ -36,7 +36,8 @@ class _Holders:
         return ffi.cast(WORD, self.address)
 
     def _holder_list(self: Any) -> list[Holder]:
-        noted = [self._exclusive_holder] if self._exclusive_holder is not None else []
+        holder = self._exclusive_holder  # read once: it may be gone the next time
+        noted = [] if holder is None else [holder]
         if not noted and self.word >= ONE_READER:
             noted = _native.readers(self)
         return [Holder(mode, thread, is_task) for mode, thread, is_task in noted]

@@ -70,7 +70,7 @@ class Waiter:
 async def notified_and_cancelled_in_one_turn(world: World) -> None:
     census = Census()
     for cancelled_first, leaver in itertools.product((False, True), range(2)):
-        waiters = []
+        waiters: list[Waiter] = []
         for _ in range(2):
             waiters.append(Waiter(world, census))
             await turns()

@@ -197,7 +197,7 @@ def the_owner_gets_in_again(world: World) -> None:
         owner.enters(ENTERS)
         other.asks()
         other.settle()
-        kept = []
+        kept: list[Any] = []
         for _ in range(depth - 1):
             kept.append(owner.held)
             owner.enters("the owner of a reentrant lock asks for it again, and does not get in")

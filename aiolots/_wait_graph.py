@@ -1,0 +1,322 @@
+"""The wait graph: threads and tasks of every loop, and what each of them waits for.
+
+    thread, task   waits for a lock                the holds that keep it out; a reader: the writer that waits for readers
+    task           awaits a task, gather, group    that task; all children that have not ended
+    task           awaits a future                 what it is chained to: the thread that runs it, the future of a shield
+    task           its loop's thread sleeps        that thread
+    thread         Thread.join                     that thread
+    thread         Future.result                   the task, or thread of a pool, that makes it
+
+A wait has *needs*: each must be met for it to end, and any one of a need's nodes could meet it. Who waits with a limit is
+not waiting, as far as this graph goes; nor is who waits for what nobody is known to owe (a notification, a plain future). So
+a node is *stuck* if one of its needs is owed by stuck nodes alone: what is left after all others were taken away. In what is
+left every node leads to a cycle.
+
+A look is not one moment. It reads the waits first and the holds then: where the next look finds the same waits (each has a
+ticket, a future, a frame of its own), nobody of the cycle has run in between, so the holds that were read in between were
+true at the same time as all of the waits.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from aiolots import _asyncio_graph as tasks_of
+from aiolots import _owners
+from aiolots._holds import ALONE, Hold, InHand, Node, holds_of
+from aiolots._lib import NULL, QUEUED, READ, READ_RECURSIVE, UPGRADABLE, UPGRADE
+from aiolots._waiters import MODE_NAMES, _Info, _infos, contended
+from aiolots._word import DecodedWord, decode
+
+
+@dataclass(frozen=True)
+class Wait:
+    """What somebody waits for. `lock` and `mode` if it is one; `text` if it is not."""
+
+    kind: str  # "lock", "await", "join", "future", "loop"
+    text: str
+    identity: tuple[Any, ...]
+    lock: Any = None
+    mode: int = 0
+    word: DecodedWord | None = None
+
+
+class Need(NamedTuple):
+    """One thing that must come for a wait to end: any of `nodes` could bring it."""
+
+    wait: Wait
+    nodes: tuple[Node, ...]
+    hold: Hold | None
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What tells the same need, at a second look."""
+        return (self.wait.identity, self.nodes, None if self.hold is None else self.hold.identity)
+
+
+class Step(NamedTuple):
+    """An edge of a cycle: who waits, what for, and the next one in it."""
+
+    node: Node
+    need: Need
+    next: Node
+
+
+@dataclass
+class Look:
+    """The wait graph as it was seen. It keeps what it saw alive, so that numbers are not used again until the next look."""
+
+    threads: _owners.Threads = field(default_factory=_owners.Threads)
+    tasks: dict[int, Any] = field(default_factory=dict[int, Any])
+    needs: dict[Node, list[Need]] = field(default_factory=dict[Node, list[Need]])
+    holds: list[Hold] = field(default_factory=list[Hold])  # of all locks that are waited for
+    stuck: set[Node] = field(default_factory=set[Node])
+    loop_threads: dict[int, int | None] = field(default_factory=dict[int, int | None])  # of a loop's id
+    kept: list[Any] = field(default_factory=list[Any])
+
+
+def _nothing_moves_while_we_look() -> bool:
+    """Whether there is a GIL. Without it the tasks and the calls of threads that run are not to be looked into: asyncio's
+    futures and the interpreter's frames are not made for that. Threads that wait for locks stand still."""
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+
+
+def tickets() -> set[tuple[Any, ...]]:
+    """Return what identifies the waits for locks that have no limit: the cheapest look, to see if anybody waits for long."""
+    return {_ticket(info) for info in _infos_without_limit()}
+
+
+def _ticket(info: _Info) -> tuple[Any, ...]:
+    return ("lock", info.word, info.key, info.ticket)
+
+
+def _infos_without_limit() -> list[_Info]:
+    return [i for i in _infos(NULL) if i.word and not i.is_timed and not i.expects and i.state == QUEUED]
+
+
+def look() -> Look:
+    """Look at everything once."""
+    infos = [(info, contended.get(info.word)) for info in _infos_without_limit()]
+    seen = Look()
+    active = seen.threads.active
+    for info, _ in infos:
+        if info.thread:
+            _owners.note(info.thread, info.owner, active)
+    _owners.note_this_thread()
+    results: list[tuple[str, int, Any, Any]] = []
+    if _nothing_moves_while_we_look():
+        seen.tasks = {id(task): task for task in tasks_of.every_task()}
+        results += _thread_waits(seen)
+    waits = [(node_of(info), info, lock) for info, lock in infos if lock is not None and _is_known(info, seen)]
+    _task_waits(seen, results)
+    awaited_locks = {node: info.word for node, info, _ in waits}
+    in_hand = InHand(seen.tasks.values() if waits else (), lambda task: awaited_locks.get(("task", id(task)), 0))
+    seen.kept += [in_hand, waits]
+    holds: dict[int, list[Hold]] = {}
+    draining = {info.word: node for node, info, _ in waits if info.draining}
+    for node, info, lock in waits:
+        if info.word not in holds:
+            holds[info.word] = holds_of(lock, in_hand, seen.threads.ident_of)
+            seen.holds += holds[info.word]
+        seen.needs.setdefault(node, []).extend(_needs_of(info, lock, holds[info.word], draining.get(info.word)))
+    _loops_that_stand_still(seen)
+    _find_stuck(seen)
+    return seen
+
+
+def node_of(info: _Info) -> Node:
+    """Return who waits."""
+    return ("task" if info.is_task else "thread", info.owner)
+
+
+def _is_known(info: _Info, seen: Look) -> bool:
+    """Tasks of trio are not: what ends their waits is not known."""
+    return info.owner in (seen.tasks if info.is_task else seen.threads.frames)
+
+
+# --- what each of them needs --------------------------------------------------------------------------------------------
+
+
+def _needs_of(info: _Info, lock: Any, holds: list[Hold], draining: Node | None) -> Iterator[Need]:
+    word = decode(lock.word)
+    wait = Wait("lock", MODE_NAMES[info.mode], _ticket(info), lock, info.mode, word)
+    alone = [hold for hold in holds if hold.mode in ALONE]
+    reads = info.mode in (READ, READ_RECURSIVE)
+    for hold in alone if word.write_locked else ():
+        yield Need(wait, hold.owners, hold)
+    if word.write_locked:
+        return
+    if draining is not None and not info.draining:
+        yield Need(wait, (draining,), None)
+    for hold in () if reads else holds:
+        if hold.mode in ALONE or (info.mode == UPGRADABLE and hold.mode != UPGRADABLE):
+            continue
+        if info.mode == UPGRADE and hold.mode == UPGRADABLE:  # its own
+            continue
+        yield Need(wait, hold.owners, hold)
+
+
+def _thread_waits(seen: Look) -> Iterator[tuple[str, int, Any, Any]]:
+    """Note joins. Yield who waits for, and who makes, which future of concurrent.futures."""
+    for ident in seen.threads.frames:
+        for frame in seen.threads.calls(ident):
+            if frame.f_code is _JOIN_CODE:
+                target = frame.f_locals.get("self")
+                if frame.f_locals.get("timeout", 0) is None and target is not None and target.ident and target.is_alive():
+                    wait = Wait("join", f"the end of thread {target.name!r}", ("join", *_owners.same_calls(frame)))
+                    seen.needs.setdefault(("thread", ident), []).append(Need(wait, (("thread", target.ident),), None))
+                break
+            future = tasks_of.threads_future(frame)
+            if future is not None:
+                yield (future[0], ident, future[1], frame)
+
+
+_JOIN_CODE = threading.Thread.join.__code__
+
+
+def _task_waits(seen: Look, futures: list[tuple[str, int, Any, Any]]) -> None:
+    """Note what tasks await, and what threads wait for that tasks or other threads make."""
+    makers: dict[int, Node] = {id(future): ("thread", ident) for what, ident, future, _ in futures if what == "makes"}
+    waited_for = {id(future) for what, _, future, _ in futures if what == "waits"}
+    for key, task in seen.tasks.items():
+        if waited_for:
+            makers |= {id(future): ("task", key) for future in tasks_of.gives_to(task) if id(future) in waited_for}
+    for key, task in seen.tasks.items():
+        found = tasks_of.awaited(task)
+        if found is None:
+            continue
+        future, children = found
+        seen.kept.append(found)
+        nodes = [("task", id(child)) if id(child) in seen.tasks else makers.get(id(child)) for child in children]
+        known = tuple(node for node in nodes if node is not None)
+        if known and len(known) == len(nodes):
+            of_what = "result" if known[0][0] == "thread" else "end"
+            text = f"the {of_what} of {' and '.join(name_of(node, seen) for node in known)}"
+            wait = Wait("await", text, ("await", key, id(future)))
+            seen.needs.setdefault(("task", key), []).append(Need(wait, known, None))
+    for what, ident, future, frame in futures:
+        maker = makers.get(id(future)) if what == "waits" else None
+        if maker is not None and not future.done():
+            wait = Wait("future", f"the result of {name_of(maker, seen)}", ("future", id(future), *_owners.same_calls(frame)))
+            seen.needs.setdefault(("thread", ident), []).append(Need(wait, (maker,), None))
+    seen.kept.append(futures)
+
+
+def name_of(node: Node, seen: Look) -> str:
+    """Return how a report calls a node."""
+    kind, number = node
+    if kind == "thread":
+        return f"thread {seen.threads.name(number)!r}"
+    task = seen.tasks.get(number)
+    return f"task {tasks_of.name_of(task)!r}" if task is not None else f"task {number:#x}"
+
+
+def _loops_that_stand_still(seen: Look) -> None:
+    """The tasks of a loop whose thread sleeps wait for that thread. One of them may be what sleeps there."""
+    asleep = {number for kind, number in seen.needs if kind == "thread"}
+    if not asleep:
+        return
+    frames = {ident: {id(frame) for frame in seen.threads.calls(ident)} for ident in asleep}
+    for key, task in seen.tasks.items():
+        loop = tasks_of.loop_of(task)
+        if id(loop) not in seen.loop_threads:
+            seen.kept.append(loop)
+            seen.loop_threads[id(loop)] = tasks_of.thread_of(loop, frames)
+        ident = seen.loop_threads[id(loop)]
+        if ident in asleep:
+            text = f"its event loop's thread {seen.threads.name(ident)!r}, which sleeps"
+            wait = Wait("loop", text, ("loop", id(loop), ident))
+            seen.needs.setdefault(("task", key), []).append(Need(wait, (("thread", ident),), None))
+
+
+# --- who is stuck -------------------------------------------------------------------------------------------------------
+
+
+def _find_stuck(seen: Look) -> None:
+    seen.stuck = set(seen.needs)
+    _reduce(seen)
+    if not seen.stuck:
+        return
+    # What has a limit, or is ended when what awaits it is, goes on one day.
+    awaiting: dict[Node, list[Node]] = {}
+    for node, needs in seen.needs.items():
+        for need in needs:
+            if need.wait.kind == "await":
+                for other in need.nodes:
+                    awaiting.setdefault(other, []).append(node)
+    ended: dict[Node, bool] = {}
+    for node in [node for node in seen.stuck if node[0] == "task"]:
+        above, todo = {node}, [node]
+        while todo:
+            above.update(new := [other for other in awaiting.get(todo.pop(), ()) if other not in above])
+            todo += new
+        for other in above:
+            if other not in ended:
+                ended[other] = other[0] == "task" and tasks_of.may_be_ended(seen.tasks[other[1]])
+        if any(ended[other] for other in above):
+            seen.needs[node] = [need for need in seen.needs[node] if need.wait.kind == "loop"]
+    _reduce(seen)
+
+
+def _reduce(seen: Look) -> None:
+    while gone := {node for node in seen.stuck if not any(True for _ in _owed_by_stuck(node, seen))}:
+        seen.stuck -= gone
+
+
+def _owed_by_stuck(node: Node, seen: Look) -> Iterator[Need]:
+    return (need for need in seen.needs[node] if need.nodes and all(other in seen.stuck for other in need.nodes))
+
+
+# --- cycles -------------------------------------------------------------------------------------------------------------
+
+
+def cycles(seen: Look) -> list[list[Step]]:
+    """Return a shortest cycle through each stuck node that is in one; no two that share a node.
+
+    Who waits for itself is in a cycle of one only if it is in no other: of two readers that want to write, each waits for
+    its own share too, but both are to be named.
+    """
+    steps = {
+        node: [Step(node, need, other) for need in _owed_by_stuck(node, seen) for other in need.nodes] for node in seen.stuck
+    }
+    others = {node: [step for step in steps[node] if step.next != node] for node in steps}
+    found: list[list[Step]] = []
+    used: set[Node] = set()
+    # The shortest first: of the tasks of a loop that stands still hardly one belongs to the cycle.
+    every = [cycle for node in sorted(steps) if (cycle := _shortest(node, others) or _shortest(node, steps))]
+    for cycle in sorted(every, key=len):
+        nodes = {step.node for step in cycle}
+        if not nodes & used:
+            used |= nodes
+            found.append(cycle)
+    return found
+
+
+def _shortest(start: Node, steps: dict[Node, list[Step]]) -> list[Step]:
+    came_by: dict[Node, Step] = {}
+    queue = deque([start])
+    while queue:
+        node = queue.popleft()
+        for step in steps[node]:
+            if step.next == start:
+                path = [step]
+                while path[-1].node != start:
+                    path.append(came_by[path[-1].node])
+                return path[::-1]
+            if step.next not in came_by:
+                came_by[step.next] = step
+                queue.append(step.next)
+    return []
+
+
+def is_confirmed(cycle: Iterable[Step], later: Look) -> bool:
+    """Whether a later look, made while the earlier one is kept, finds the same waits and holds."""
+    return all(
+        step.node in later.stuck and any(need.identity == step.need.identity for need in _owed_by_stuck(step.node, later))
+        for step in cycle
+    )
