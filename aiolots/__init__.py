@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from aiolots import deadlock, lowlevel
+from aiolots._audit import Finding, audit
 from aiolots._barrier import Barrier
 from aiolots._blocking import LoopBlockPolicy, loop_block_policy, set_loop_block_policy
 from aiolots._condvar import Condvar
@@ -53,6 +54,7 @@ __all__ = [
     "DecodedWord",
     "Event",
     "FairMutex",
+    "Finding",
     "Guard",
     "LazyLock",
     "LockCorruption",
@@ -74,6 +76,7 @@ __all__ = [
     "Semaphore",
     "UpgradableGuard",
     "WriteGuard",
+    "audit",
     "deadlock",
     "decode",
     "get_include",

@@ -42,6 +42,14 @@ class _Holders:
             noted = _native.readers(self)
         return [Holder(mode, thread, is_task) for mode, thread, is_task in noted]
 
+    def _known_holders(self: Any) -> list[Holder]:
+        """Whatever the word says."""
+        holder = self._exclusive_holder
+        noted = [] if holder is None else [holder]
+        if isinstance(self, _native.RwLockBase):
+            noted += _native.readers(self)
+        return [Holder(mode, thread, is_task) for mode, thread, is_task in noted]
+
 
 class RwLockFront(_Holders, _native.RwLockBase, Generic[T]):
     """The hot half of RwLock."""

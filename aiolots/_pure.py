@@ -73,6 +73,10 @@ class PureLock(Generic[T]):
     def _holder_list(self) -> list[Holder]:
         return list(self._holders.values())
 
+    def _known_holders(self) -> list[Holder]:
+        """Whatever the word says."""
+        return self._holder_list()
+
 
 class Request(Generic[G_co, A_co], metaclass=ABCMeta):
     """A lock that was asked for, and is not acquired yet. Once it is, it is the guard.
