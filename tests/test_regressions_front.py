@@ -70,20 +70,23 @@ def test_a_release_inside_of_a_drain(spot: str, monkeypatch: pytest.MonkeyPatch,
             loop.meddle = lambda: signal.raise_signal(signal.SIGUSR1)
             guard.release()
         else:
-            thread = in_thread(take, lock.write)  # whom a release wakes, but leaves no mail for
-            wait_until_parked(lock, 1)
             drain = _loops.lib.lots_mailbox_drain
 
             def drain_and_signal(*arguments: Any) -> Any:
                 taken = drain(*arguments)
-                if taken == 0 and kept.is_held():
+                if taken == 0 and kept.is_held() and threading.current_thread() is threading.main_thread():
                     signal.raise_signal(signal.SIGUSR1)
                 return taken
 
-            with monkeypatch.context() as patch:
-                patch.setattr(_loops, "lib", Lib(_loops.lib, lots_mailbox_drain=drain_and_signal))
-                guard.release()
-            thread.join()
+            # A task of another loop: a release wakes it, but leaves no mail here. A thread that a signal reaches is not parked
+            # for a moment.
+            with LoopThread() as there:
+                woken = there.submit(take_in_task(lock.write))
+                wait_until_parked(lock, 1)
+                with monkeypatch.context() as patch:
+                    patch.setattr(_loops, "lib", Lib(_loops.lib, lots_mailbox_drain=drain_and_signal))
+                    guard.release()
+                outcome_of(woken)
         assert not kept.is_held()
         await asyncio.wait_for(asyncio.gather(*waiting), PROMPTLY)
         signal.signal(signal.SIGUSR1, before)
