@@ -10,10 +10,11 @@ The owner is the running task, or outside of any the thread (_owner.py).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from aiolots import _loops, _owner, _parking, _wait
+from aiolots import _loops, _owner, _parking, _seconds, _wait
 from aiolots._lib import BY_CANCEL, HELD, MISUSE, MUTEX, NULL, READ, READY, WORD, WRITE, ffi, lib
 from aiolots._word import ONE_READER, WRITER
 
@@ -93,12 +94,15 @@ class Level:
     def _enter(self, seconds: float | None, *, as_task: bool) -> Steps:
         """Go deeper, or acquire the mutex. False: it timed out."""
         lock, who = self._lock, _owner.current()
+        moment = None if seconds is None else time.monotonic() + seconds
         while True:
             hold = lock._hold_of(who)
             if hold is not None and self._deepen(hold):
                 break
             if (last := lock._hold) is not None and lib.lots_op_state(last.op) == HELD and last.depth == 0:
-                last.end_if_left(lock, fair=False)  # whose release a signal handler, which we may be, interrupted
+                # Whose release a signal handler, which we may be, interrupted; or we came in the middle of it. It may have been a
+                # fair one: who helps it to its end does not profit from that.
+                last.end_if_left(lock, fair=True)
             self._hold = hold = Hold(lock, who, of_task=as_task)
             lock._asking[id(hold)] = hold
             if lib.lots_op_try(hold.op) != READY:
@@ -117,6 +121,7 @@ class Level:
             if entered:
                 break
             # A signal handler came right after the acquire: it entered this hold, left it, and so released the mutex.
+            seconds = None if moment is None else _seconds.left_until(moment)
         if as_task:
             yield from _loops.checkpoint()
         return True
