@@ -63,7 +63,7 @@ test-%: .venvs/%/.built
 # Both fronts on a free-threaded Python with the GIL off, where there is a script that builds one (once, in some minutes).
 freethreaded:
 	@[ -x $(FREETHREADED_SCRIPT) ] || { echo "== nothing here builds a free-threaded Python: skipped"; exit 0; }; \
-	$(FREETHREADED_SCRIPT) $(FREETHREADED) > .venvs/freethreaded.log 2>&1 \
+	mkdir -p .venvs; $(FREETHREADED_SCRIPT) $(FREETHREADED) > .venvs/freethreaded.log 2>&1 \
 	  || { tail -3 .venvs/freethreaded.log; echo "== no free-threaded Python could be built: skipped"; exit 0; }; \
 	echo "== free-threaded Python"; \
 	$(MAKE) --no-print-directory .venvs/freethreaded/.built \

@@ -100,8 +100,8 @@ class Level:
             if hold is not None and self._deepen(hold):
                 break
             if (last := lock._hold) is not None and lib.lots_op_state(last.op) == HELD and last.depth == 0:
-                # Whose release a signal handler, which we may be, interrupted; or we came in the middle of it. It may have been a
-                # fair one: who helps it to its end does not profit from that.
+                # Whose release a signal handler, which we may be, interrupted; or we came in the middle of it. It may have
+                # been a fair one: who helps it to its end does not profit from that.
                 last.end_if_left(lock, fair=True)
             self._hold = hold = Hold(lock, who, of_task=as_task)
             lock._asking[id(hold)] = hold

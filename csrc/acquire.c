@@ -238,10 +238,8 @@ int lots_op_interrupt(lots_op *op)
      * wait behind us, meanwhile. The ticket keeps our place for the next poll. */
     if (step_aside(w))
         return LOTS_INTERRUPTED;
-    if (lots_op_cancel(op, LOTS_BY_TIMEOUT, NULL) == LOTS_READY) {
-        parker_finish(w);
+    if (lots_op_cancel(op, LOTS_BY_TIMEOUT, NULL) == LOTS_READY)
         return LOTS_READY;
-    }
     w->phase = PHASE_ENTER;
     set_state(w, LOTS_ACQUIRING);
     return LOTS_INTERRUPTED;

@@ -317,7 +317,7 @@ def test_a_holder_that_leaves_while_it_is_looked_for_is_none() -> None:
 
 
 def test_legal_use_gives_no_report() -> None:
-    """100,000 operations (a quarter of it on the front in Python) of threads and tasks on locks taken in one order, looked at without a pause."""
+    """100,000 operations of threads and tasks on locks taken in one order, looked at without a pause. In pure a quarter."""
     locks: list[Any] = [RwLock(name="0"), Mutex(name="1"), RwLock(name="2")]
     rounds = 4200 if _front.NATIVE else 1000
 
