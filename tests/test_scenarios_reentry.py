@@ -75,11 +75,13 @@ def at_check(number: int, handler: Callable[[], None]) -> Iterator[list[int]]:
                 handler()
         return trace
 
+    gc.disable()  # what it finalizes is some other test's, and what is raised there goes nowhere
     sys.settrace(trace)
     try:
         yield seen
     finally:
         sys.settrace(None)
+        gc.enable()
 
 
 def at_every_check(run: Callable[[int], int]) -> int:
