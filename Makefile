@@ -88,8 +88,10 @@ explore: venv
 explore-deep: venv
 	$(PY) -m tests.explorer --bound 3
 
-# Every layer of the evidence, one after the other, in under half an hour on two cores; ends with a table.
+# Every layer of the evidence, one after the other, in under half an hour on two cores; ends with a table. The peers are
+# installed for its scoreboard.
 proof: venv
+	$(PY) $(INSTALL) --no-build-isolation -e ".[bench]"
 	$(PY) -m tests.proof $(PROOF_ARGS)
 
 # Succeeds only if the bug of 2025-05-28, compiled in, is found.

@@ -160,7 +160,11 @@ def new_loop(kind: str) -> LoopThread | TrioThread:
 def run_on(kind: str, coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on a new loop of that kind, here; TimeoutError if it does not end."""
     if kind == "trio":
-        return trios.run(coroutine)
+        try:
+            return trios.run(coroutine)
+        except BaseException:
+            coroutine.close()  # perhaps not begun: skipped, where there is no trio
+            raise
 
     async def bounded() -> T:
         async with asyncio.timeout(WATCHDOG):

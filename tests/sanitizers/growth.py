@@ -7,7 +7,9 @@ of CPython, all references. Caches that fill slowly look like leaks, so what gro
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import importlib
 import itertools
 import os
 import sys
@@ -145,5 +147,8 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 def pytest_collection_finish() -> None:
     """Take what is there already, pytest and the tests themselves, out of the collector's sight: that makes it fast."""
+    with contextlib.suppress(ImportError):
+        # Its own plugin does so at the end, and then looks for who refers to trio's random numbers, among what is out of sight.
+        importlib.import_module("hypothesis")
     gc.collect()
     gc.freeze()

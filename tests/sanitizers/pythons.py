@@ -26,6 +26,8 @@ SUITE = [
     "pytest-timeout>=2.3",
     "hypothesis>=6.100",
     "uvloop>=0.21",
+    "trio>=0.31",
+    "anyio>=4.8",
 ]
 PIP = ["-m", "pip", "install", "-q", "--disable-pip-version-check"]
 
@@ -58,12 +60,12 @@ def debug_python() -> str:
         return ""
     folder = ROOT / ".venvs" / "sanitizers-debug"
     python, built = folder / "bin" / "python", folder / ".built"
-    if not built.exists():
+    if not built.exists() or built.read_text() != "\n".join(SUITE):
         made = run("debug-venv", [base, "-m", "venv", "--clear", folder], 300)
         made = run("debug-pip", [python, *PIP, "--no-binary", "cffi", *SUITE], 900) if made.status == 0 else made
         if made.status != 0:
             raise RuntimeError(f"no virtual environment for {base}: see {made.log}")
-        built.touch()
+        built.write_text("\n".join(SUITE))
     return str(python)
 
 
