@@ -153,7 +153,11 @@ int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_ou
 int release_slow(Lock *lock, unsigned mode, int fair)
 {
     /* Nobody queued now: no task of the loop on this thread is queued, and none can be before the release. */
-    PyObject *port = word_load(&lock->word) & (PARKED | WRITER_PARKED) ? own_port() : NULL;
+    return release_with(lock, mode, fair, word_load(&lock->word) & (PARKED | WRITER_PARKED) ? own_port() : NULL);
+}
+
+int release_with(Lock *lock, unsigned mode, int fair, PyObject *port)
+{
     lots_mailbox *mailbox = mailbox_of(port);
     int answer = core->release(&lock->word, mode, fair, mailbox);
     if (answer & LOTS_MAIL)
