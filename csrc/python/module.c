@@ -106,6 +106,7 @@ static int native_exec(PyObject *module)
         borrow_docs(ReentrantBaseType.tp_methods, "ReentrantFront") || borrow_docs(ReentrantRequestType.tp_methods, "ReentrantRequest") ||
         borrow_docs(plain_methods, "WriteRequest") || borrow_docs(writer_methods, "WriteRequest") || borrow_docs(upgradable_methods, "UpgradableRequest"))
         return -1;
+    look_for_running_loop();
     if (look_for_trio_from_now_on() || look_for_current_tasks())
         return -1;
     derive_finished();

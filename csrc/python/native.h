@@ -86,7 +86,7 @@ typedef struct {
     X(aiolots._refusals, not_as_a_whole) X(aiolots._native_levels, enter_elsewhere)
 #define NATIVE_STRINGS(X)                                                                                            \
     X(_aiolots_port) X(address) X(waiting) X(create_future) X(set_result) X(call_later) X(cancel) X(__await__)        \
-    X(throw) X(close) X(timeout) X(seconds) X(moment) X(trio) X(__dict__)
+    X(throw) X(close) X(timeout) X(seconds) X(moment) X(trio) X(__dict__) X(__asyncio_running_event_loop__)
 
 typedef struct {
 #define X(module, name) PyObject *name;
@@ -222,6 +222,8 @@ typedef struct {
     int entered;    /* it has a level by now, and `task` was given to the mutex or forgotten */
 } Who;
 
+void look_for_running_loop(void);
+PyObject *asyncio_loop(void);     /* that runs on this thread: new reference; NULL, mostly without an exception: none */
 int look_for_current_tasks(void); /* 0 */
 int who_runs(Who *who);           /* 0, or -1 with an exception. To be forgotten */
 void who_forget(Who *who);

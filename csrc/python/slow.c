@@ -19,7 +19,15 @@ static PyObject *loop_by(PyObject *function)
     return loop;
 }
 
-PyObject *running_loop(void) { return loop_by(may_be_trio() ? names.running : names._get_running_loop); }
+static PyObject *asyncios(void)
+{
+    PyObject *loop = asyncio_loop();
+    if (!loop)
+        PyErr_Clear();
+    return loop;
+}
+
+PyObject *running_loop(void) { return may_be_trio() ? loop_by(names.running) : asyncios(); }
 
 /* The port is kept on the loop itself; loops that take no attributes have it in a table of Python's. */
 static PyObject *attached_port(PyObject *loop)
@@ -39,7 +47,7 @@ PyObject *port_of(PyObject *loop)
 PyObject *own_port(void)
 {
     /* A release asks, and must import nothing (_loops.py); of trio, before it was found, there is no port. */
-    PyObject *loop = trio_was_found() ? running_loop() : loop_by(names._get_running_loop), *port;
+    PyObject *loop = trio_was_found() ? running_loop() : asyncios(), *port;
     if (!loop)
         return NULL;
     port = attached_port(loop);
