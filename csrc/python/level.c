@@ -94,9 +94,16 @@ static PyObject *level_get_depth(PyObject *self, void *Py_UNUSED(closure))
     return PyLong_FromUnsignedLongLong(reentrant_depth(((Request *)self)->lock));
 }
 
+/* A condvar asks for the colour of a guard that it is to wait with. These are none: other levels may be left. */
+static PyObject *level_get_of_task(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyErr_Format(PyExc_AttributeError, "'%.100s' object has no attribute '_of_task'", Py_TYPE(self)->tp_name);
+}
+
 static PyGetSetDef level_getset[] = {
     {"value", request_get_value, request_set_value, "The protected value; assignable.", NULL},
     {"depth", level_get_depth, NULL, "How many levels its owner holds now, with this one.", NULL},
+    {"_of_task", level_get_of_task, NULL, NULL, NULL},
     {0},
 };
 
