@@ -27,6 +27,7 @@ from aiolots._guards import (
     Guard,
     MutexGuard,
     ReadGuard,
+    ReentrantGuard,
     UpgradableGuard,
     WriteGuard,
 )
@@ -34,7 +35,7 @@ from aiolots._include import get_include
 from aiolots._mapping import MappedGuard, MappedPlace
 from aiolots._mutex import FairMutex, Mutex
 from aiolots._once import LazyLock, Once, OnceCell
-from aiolots._reentrant import ReentrantGuard, ReentrantMutex
+from aiolots._reentrant import ReentrantMutex
 from aiolots._rwlock import RwLock
 from aiolots._semaphore import BoundedSemaphore, Semaphore
 from aiolots._statistics import LockStatistics

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from aiolots._pure import PureLock as LockBase
     from aiolots._pure import Request
     from aiolots._pure_locks import FairMutexFront, MutexFront, RwLockFront
+    from aiolots._pure_reentrant import ReentrantFront
 
     NATIVE = False
 else:
@@ -22,10 +23,11 @@ else:
         except ModuleNotFoundError:  # PyPy, or a build without it
             NATIVE = False
     if NATIVE:
-        from aiolots._native_front import FairMutexFront, LockBase, MutexFront, Request, RwLockFront
+        from aiolots._native_front import FairMutexFront, LockBase, MutexFront, ReentrantFront, Request, RwLockFront
     else:
         from aiolots._pure import PureLock as LockBase
         from aiolots._pure import Request
         from aiolots._pure_locks import FairMutexFront, MutexFront, RwLockFront
+        from aiolots._pure_reentrant import ReentrantFront
 
-__all__ = ["NATIVE", "FairMutexFront", "LockBase", "MutexFront", "Request", "RwLockFront"]
+__all__ = ["NATIVE", "FairMutexFront", "LockBase", "MutexFront", "ReentrantFront", "Request", "RwLockFront"]

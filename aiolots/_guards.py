@@ -255,3 +255,19 @@ class AsyncMutexGuard(Exclusive[T], _AsyncBump[T]):
     """A held Mutex, taken by a task."""
 
     __slots__ = ()
+
+
+class ReentrantGuard(Exclusive[T]):
+    """One level of a held ReentrantMutex, taken by a thread or a task. Any thread or task may release it, in any order."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def _depth(self) -> int: ...
+
+    @property
+    def depth(self) -> int:
+        """How many levels its owner holds now, with this one. RuntimeError if the guard is not held. Never waits."""
+        self._require_held()
+        return self._depth()

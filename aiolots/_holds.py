@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiolots import _asyncio_graph as tasks_of
-from aiolots._front import NATIVE, MutexFront, RwLockFront
+from aiolots._front import NATIVE, MutexFront, ReentrantFront, RwLockFront
 from aiolots._lib import FAIR_MUTEX, MUTEX, READ, READ_RECURSIVE, UPGRADABLE, WRITE
 from aiolots._mapping import MappedGuard
 from aiolots._pure import PureLock, Request
-from aiolots._reentrant import ReentrantMutex, ReentrantRequest
+from aiolots._pure_reentrant import ReentrantRequest
 from aiolots._refusals import place
 from aiolots._waiters import MODE_NAMES, Holder
 
@@ -27,7 +27,7 @@ if NATIVE:
 
     _natives.append(_native.WriteRequest.__mro__[1])  # what all four are
 _GUARDS: frozenset[type] = frozenset({Request, ReentrantRequest, *_natives})
-_LOCKS: frozenset[type] = frozenset({PureLock, RwLockFront, MutexFront})
+_LOCKS: frozenset[type] = frozenset({PureLock, RwLockFront, MutexFront, ReentrantFront})
 
 # What a guard holds, by the name of its class, the same on both fronts.
 _MODES = {"ReadRequest": READ, "WriteRequest": WRITE, "UpgradableRequest": UPGRADABLE}
@@ -99,7 +99,7 @@ def holds_of(lock: Any, in_hand: InHand, ident_of: Callable[[int], int | None]) 
     holders: list[Holder] = list(lock._holder_list())
     found = in_hand.of(lock) if holders else []
     owners: tuple[Node, ...]
-    if ReentrantMutex in type(lock).__mro__:
+    if ReentrantFront in type(lock).__mro__:
         return _owned(lock, ident_of, found[0].place if found else None)
     if any(holder.mode in ALONE for holder in holders):
         found = [hold for hold in found if hold.mode in ALONE]
@@ -127,14 +127,13 @@ def _share(mode: int) -> int:
 
 
 def _owned(lock: Any, ident_of: Callable[[int], int | None], place: str | None) -> list[Hold]:
-    hold = lock._hold
-    owner = None if hold is None else hold.owner
-    if hold is None or owner is None:
+    note = lock._owner_note
+    if note is None:
         return []
-    who = owner._found()
-    if hasattr(who, "get_coro"):
-        owners: tuple[Node, ...] = (("task", id(who)),)
+    task, thread, of_task, _, number = note
+    if hasattr(task, "get_coro"):
+        owners: tuple[Node, ...] = (("task", id(task)),)
     else:
-        ident = ident_of(hold.thread)
+        ident = ident_of(thread)
         owners = () if ident is None else (("thread", ident),)
-    return [Hold(lock, MUTEX, owners, place, False, hold.of_task, ("owned", id(lock), id(hold)))]
+    return [Hold(lock, MUTEX, owners, place, False, of_task, ("owned", id(lock), number))]

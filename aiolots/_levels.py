@@ -19,7 +19,7 @@ from aiolots._lib import BY_CANCEL, HELD, MISUSE, MUTEX, NULL, READ, READY, WORD
 from aiolots._word import ONE_READER, WRITER
 
 if TYPE_CHECKING:
-    from aiolots._reentrant import ReentrantMutex
+    from aiolots._pure_reentrant import ReentrantFront
 
 Steps = Generator[Any, None, Any]
 
@@ -29,7 +29,7 @@ class Hold:
 
     __slots__ = ("_levels", "bare", "of_task", "op", "owner", "thread")
 
-    def __init__(self, lock: ReentrantMutex[Any], who: Any, *, of_task: bool) -> None:
+    def __init__(self, lock: ReentrantFront[Any], who: Any, *, of_task: bool) -> None:
         self.op: Any = _parking.new_op(lock._word, MUTEX)
         self._levels: Any = ffi.new(WORD)
         self.owner: _owner.Owner | None = _owner.Owner(who)
@@ -51,7 +51,7 @@ class Hold:
         """Return an op that is to be a level."""
         return _parking.new_op(self._levels, READ)
 
-    def leave(self, lock: ReentrantMutex[Any], level: Any, *, fair: bool) -> bool:
+    def leave(self, lock: ReentrantFront[Any], level: Any, *, fair: bool) -> bool:
         """End a level, and with the last one the hold. False if that level is not held."""
         answer = MISUSE
         try:
@@ -64,19 +64,27 @@ class Hold:
             raise
         return bool(answer != MISUSE)
 
-    def leave_bare(self, lock: ReentrantMutex[Any], level: Any) -> None:
+    def leave_bare(self, lock: ReentrantFront[Any], level: Any) -> None:
         """End a level without a guard; by the owner. Nothing, if that is done."""
         self.leave(lock, level, fair=False)
         if level in self.bare:
             self.bare.remove(level)
 
-    def end_if_left(self, lock: ReentrantMutex[Any], *, fair: bool) -> None:
+    def end_if_left(self, lock: ReentrantFront[Any], *, fair: bool) -> None:
         """Release the mutex, if no level is left. Of several that do so at a time, one does it."""
         lib.lots_try(self._levels, WRITE)
         if lib.lots_word_load(self._levels) & WRITER:
             self.owner = None
             self.bare.clear()
             _wait.release(self.op, lock._word, fair=fair)
+
+
+    def lose(self) -> None:
+        """Its mutex is another's from now on, or free: in a forked child. The levels that are left hold nothing."""
+        self.owner = None
+        self.bare.clear()
+        if lib.lots_op_change(self.op) == READY:
+            lib.lots_op_lost(self.op)
 
 
 class Level:
@@ -86,7 +94,7 @@ class Level:
 
     _lock: Any  # the same as a Guard's
 
-    def __init__(self, lock: ReentrantMutex[Any]) -> None:
+    def __init__(self, lock: ReentrantFront[Any]) -> None:
         self._lock = lock
         self._hold: Hold | None = None
         self._level: Any = None

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 
-from aiolots import _pure, _pure_locks
+from aiolots import _pure, _pure_locks, _pure_reentrant
 
 _KINDS: dict[str, type] = {
     kind.__name__: kind
     for kind in (
         _pure_locks.RwLockFront,
         _pure_locks.MutexFront,
+        _pure_reentrant.ReentrantFront,
+        _pure_reentrant.ReentrantRequest,
         _pure.ReadRequest,
         _pure.WriteRequest,
         _pure.UpgradableRequest,

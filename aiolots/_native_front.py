@@ -17,6 +17,7 @@ _KINDS = {
     _native.UpgradableRequest: (_guards.UpgradableGuard, _guards.AsyncUpgradableGuard),
     _native.WriteRequest: (_guards.WriteGuard, _guards.AsyncWriteGuard),
     _native.MutexRequest: (_guards.MutexGuard, _guards.AsyncMutexGuard),
+    _native.ReentrantRequest: (_guards.ReentrantGuard,),
 }
 for _native_kind, _documented_kinds in _KINDS.items():
     for _documented_kind in _documented_kinds:
@@ -69,6 +70,12 @@ class FairMutexFront(_Holders, _native.FairMutexBase, Generic[T]):
     __slots__ = ()
 
 
-LockBase = RwLockFront[Any] | MutexFront[Any] | FairMutexFront[Any]
+class ReentrantFront(_Holders, _native.ReentrantBase, Generic[T]):
+    """The hot half of ReentrantMutex."""
 
-__all__ = ["FairMutexFront", "LockBase", "MutexFront", "Request", "RwLockFront"]
+    __slots__ = ()
+
+
+LockBase = RwLockFront[Any] | MutexFront[Any] | FairMutexFront[Any] | ReentrantFront[Any]
+
+__all__ = ["FairMutexFront", "LockBase", "MutexFront", "ReentrantFront", "Request", "RwLockFront"]

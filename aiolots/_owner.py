@@ -28,9 +28,14 @@ def this_thread() -> Any:
     return _local.__dict__.setdefault("thread", _Thread())
 
 
+def running_task() -> Any:
+    """Return the running task, of whatever library; None outside of any."""
+    return _loops.current_task()
+
+
 def current() -> Any:
     """Return the owner of what is taken now: the running task, else the thread."""
-    task = _loops.current_task()
+    task = running_task()
     return this_thread() if task is None else task
 
 
@@ -48,3 +53,8 @@ class Owner:
     def is_(self, who: Any) -> bool:
         """Whether it is that thread or task."""
         return self._found() is who
+
+    def task(self) -> Any:
+        """Return the task; None if it is a thread, or is gone."""
+        who = self._found()
+        return None if isinstance(who, _Thread) else who

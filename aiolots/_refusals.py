@@ -39,6 +39,21 @@ def nobody_holds(lock: LockBase[Any]) -> NoReturn:
     raise NotHeld(f"release of {lock!r}, which nobody holds")
 
 
+def not_owned(lock: LockBase[Any]) -> NoReturn:
+    """A re-entrant mutex was to be released by another than its owner."""
+    raise RuntimeError(f"release of {lock!r} by who does not own it")
+
+
+def only_guards(lock: LockBase[Any]) -> NoReturn:
+    """A re-entrant mutex was to be released, and its levels are others' to release."""
+    raise RuntimeError(f"release of {lock!r}, of which only guards are left: release those")
+
+
+def not_as_a_whole(lock: LockBase[Any]) -> NoReturn:
+    """A condition of the standard library waits with a re-entrant mutex."""
+    raise RuntimeError(f"{lock!r} is not to be released as a whole: guards hold it, or another owner")
+
+
 def value_of_released(lock: LockBase[Any]) -> NoReturn:
     """The value is the lock's, and the lock is not held."""
     raise RuntimeError(f"this guard of {lock!r} is not held: its value is not to be touched now")

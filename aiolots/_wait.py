@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiolots import _blocking, _loops, _refusals
 from aiolots._lib import BY_CANCEL, BY_TIMEOUT, CLOSED, HELD, INTERRUPTED, MAIL, MISUSE, NULL, OP, PARKED, READY, ffi, lib
@@ -104,10 +104,23 @@ def _sleep(op: Any, deadline: int) -> bool:
     return bool(answer == READY)
 
 
-def suspend(lock: LockBase[Any], op: Any, seconds: float | None) -> Generator[Any, None, bool]:
+class Verbs(NamedTuple):
+    """What is done with an op that waits. Another's may do more in the same step: no signal handler comes in between then."""
+
+    poll: Callable[[Any], int]
+    time_is_up: Callable[[Any, Any], int]
+    abandon: Callable[[Any, Any], None]
+
+
+_PLAIN = Verbs(lib.lots_op_poll, lambda op, mailbox: int(lib.lots_op_cancel(op, BY_TIMEOUT, mailbox)), abandon)
+
+
+def suspend(
+    lock: LockBase[Any], op: Any, seconds: float | None, verbs: Verbs = _PLAIN
+) -> Generator[Any, None, bool]:
     """Acquire from a task, suspended up to `seconds` (None: for ever). False: it timed out.
 
-    The op is past lots_op_try. Cancellation, and any exception thrown in, leaves the queue and goes on unchanged.
+    The op is past lots_op_try, or was not asked for. Cancellation, and any exception thrown in, leaves the queue and goes on unchanged.
     """
     word = lock._word
     port: _loops.Port | None = None
@@ -123,11 +136,11 @@ def suspend(lock: LockBase[Any], op: Any, seconds: float | None) -> Generator[An
         lib.lots_op_waits_as(op, port.mailbox, cookie, port.task_id())
         note_contention(lock)
         moment = _loops.moment_after(seconds)
-        leave = functools.partial(abandon, op, word)
+        leave = functools.partial(verbs.abandon, op, word)
         slept = False
         while True:
             future = port.expect(cookie)
-            answer = lib.lots_op_poll(op)
+            answer = verbs.poll(op)
             if answer == READY:
                 if not slept:
                     yield from port.checkpoint()
@@ -138,12 +151,12 @@ def suspend(lock: LockBase[Any], op: Any, seconds: float | None) -> Generator[An
                 _refusals.used_before(lock)
             slept = True
             if not (yield from port.wait(future, _loops.seconds_until(moment), leave)):
-                answer = lib.lots_op_cancel(op, BY_TIMEOUT, port.mailbox)
+                answer = verbs.time_is_up(op, port.mailbox)
                 if answer & MAIL:
                     port.drain()
                 return bool(answer & ~MAIL == READY)
     except BaseException:
-        abandon(op, word)
+        verbs.abandon(op, word)
         raise
     finally:
         if port is not None:

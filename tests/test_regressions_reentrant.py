@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 
-from aiolots import ReentrantMutex, _wait
+from aiolots import ReentrantMutex, _front, _wait
 from aiolots._levels import Level
 from aiolots._lib import NULL, lib
 from tests.waiting import WATCHDOG, assert_idle, in_thread, wait_until, wait_until_parked
 
 
+pure = pytest.mark.skipif(_front.NATIVE, reason="between two steps of the front in Python, which are one of the C type: see below")
+
+
+@pure
 def test_a_fair_release_stays_one_when_another_thread_comes_in_between() -> None:
     """The last level is left, the mutex not yet released: who asks just then ends that, and lets in who waits."""
     for _ in range(20):
@@ -27,6 +31,7 @@ def test_a_fair_release_stays_one_when_another_thread_comes_in_between() -> None
         assert_idle(mutex)
 
 
+@pure
 def test_a_second_wait_has_what_the_first_left_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A handler entered right after the acquire, and left: so it released the mutex, and another thread took it."""
     mutex, waits, release = ReentrantMutex(), list[float](), threading.Event()

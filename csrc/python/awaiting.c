@@ -12,7 +12,7 @@
  * The future is in the port's table before the core may know of the waiter: a finalizer that releases a lock could run at any
  * allocation, and its wake must find the future. A wake names the waiter by a cookie, never by address: a task that was
  * collected meanwhile is simply not found. */
-#include "native.h"
+#include "reentrant.h"
 
 #include "clock.h"
 
@@ -30,7 +30,9 @@ typedef struct {
     double limit, seconds;
     int64_t began, deadline;
     uint8_t mode, limit_kind, stage;
+    uint8_t levels; /* of a ReentrantMutex: it gets a level, of `who` */
     lots_a32 running;
+    Who who;
     lots_op op;
 } Awaiting;
 
@@ -49,6 +51,8 @@ PyObject *await_slowly(Lock *lock, unsigned mode, int limit_kind, double limit, 
     a->limit_kind = (uint8_t)limit_kind;
     a->limit = limit;
     a->stage = NEW;
+    a->levels = (uint8_t)PyObject_TypeCheck((PyObject *)lock, &ReentrantBaseType);
+    a->who = (Who){0};
     a->seconds = -1;
     a->began = a->deadline = 0;
     a32_store(&a->running, 0, RELAXED);
@@ -87,7 +91,7 @@ static void abandon(Awaiting *a)
         port = own_port();
         own = mailbox_of(port);
         answer = core->op_cancel(&a->op, LOTS_BY_CANCEL, own);
-        if (answer == LOTS_MISUSE && core->op_state(&a->op) == LOTS_HELD)
+        if (answer == LOTS_MISUSE && !a->levels && core->op_state(&a->op) == LOTS_HELD)
             answer = core->op_release(&a->op, 0, own);
         if (answer & LOTS_MAIL)
             drain_port(port, own, 0);
@@ -111,12 +115,15 @@ static void abandon(Awaiting *a)
 static PySendResult end(Awaiting *a, int acquired, PyObject **result)
 {
     a->stage = ENDED;
+    if (a->levels && acquired) /* before any Python may run */
+        reentrant_got(a->lock, &a->who, !a->request);
     stop_waiting(a);
     forget(a);
     if (a->request) {
         *result = request_awaited(a->request, acquired, acquired ? 0 : (double)(clock_now() - a->began) / 1e9);
     } else {
-        lock_set_holder(a->lock, holder_of_this_thread(1));
+        if (!a->levels)
+            lock_set_holder(a->lock, holder_of_this_thread(1));
         *result = Py_NewRef(Py_None);
     }
     return *result ? PYGEN_RETURN : PYGEN_ERROR;
@@ -215,10 +222,12 @@ static PySendResult went(Awaiting *a, PySendResult answer, PyObject *value, PyOb
             return fail(a);
         if (!in_time) {
             cancelled = core->op_cancel(&a->op, LOTS_BY_TIMEOUT, a->mailbox);
+            if (a->levels && (cancelled & ~LOTS_MAIL) == LOTS_READY)
+                reentrant_begin(a->lock, &a->who, 1);
             if (cancelled & LOTS_MAIL)
                 drain_port(a->port, a->mailbox, 0);
             if (PyErr_Occurred() && (cancelled & ~LOTS_MAIL) == LOTS_READY)
-                core->op_release(&a->op, 0, NULL);
+                a->levels ? reentrant_undo(a->lock) : core->op_release(&a->op, 0, NULL);
             if (PyErr_Occurred())
                 return fail(a);
             return end(a, (cancelled & ~LOTS_MAIL) == LOTS_READY, result);
@@ -266,11 +275,14 @@ static PySendResult send_inside(PyObject *self, PyObject *value, PyObject **resu
             a->began = clock_now();
         handed = is_trios();
         if (handed) {
-            a->steps = handed < 0 ? NULL : acquire_elsewhere(a->lock, a->mode, a->seconds);
+            a->steps = handed < 0 ? NULL : a->levels ? level_elsewhere(a->lock, a->seconds) : acquire_elsewhere(a->lock, a->mode, a->seconds);
+            a->who.entered = 1; /* in the end, by these steps */
             a->stage = HANDED_OVER;
             if (!a->steps)
                 return fail(a);
         } else {
+            if (a->levels && (handed = reentrant_enter((Reentrant *)a->lock, &a->who, 1)))
+                return handed < 0 ? fail(a) : end(a, 1, result);
             if (a->seconds == 0)
                 return end(a, 0, result);
             if (begin(a))
@@ -319,17 +331,8 @@ static PyObject *throw_inside(PyObject *self, PyObject *arguments)
     PyObject *method, *moved = NULL, *result = NULL;
     PySendResult answer;
     if (a->stage != WAITING && a->stage != HANDED_OVER) {
-        PyObject *kind = NULL, *value = NULL, *traceback = NULL;
-        if (!PyArg_ParseTuple(arguments, "O|OO", &kind, &value, &traceback))
-            return NULL;
-        if (!PyExceptionInstance_Check(kind) && !PyExceptionClass_Check(kind)) /* it goes on as it was, like a generator */
-            return PyErr_Format(PyExc_TypeError, "exceptions must be classes or instances deriving from BaseException, not %.100s",
-                                Py_TYPE(kind)->tp_name);
-        if (PyExceptionInstance_Check(kind))
-            PyErr_SetObject((PyObject *)Py_TYPE(kind), kind);
-        else
-            PyErr_SetObject(kind, value ? value : Py_None);
-        abandon(a);
+        if (!raise_thrown(arguments)) /* else it goes on as it was, like a generator */
+            abandon(a);
         return NULL;
     }
     method = PyObject_GetAttr(a->steps, names.s_throw);
@@ -338,17 +341,7 @@ static PyObject *throw_inside(PyObject *self, PyObject *arguments)
     Py_XDECREF(method);
     if (moved)
         return moved; /* the future asks to wait on */
-    answer = PYGEN_ERROR;
-    if (PyErr_ExceptionMatches(PyExc_StopIteration)) {
-        PyObject *type, *value, *traceback;
-        PyErr_Fetch(&type, &value, &traceback);
-        PyErr_NormalizeException(&type, &value, &traceback);
-        moved = PyObject_GetAttrString(value, "value");
-        Py_XDECREF(type);
-        Py_XDECREF(value);
-        Py_XDECREF(traceback);
-        answer = moved ? PYGEN_RETURN : PYGEN_ERROR;
-    }
+    answer = stopped(&moved);
     answer = went(a, answer, moved, &result);
     return as_iterator(answer, result);
 }
@@ -417,6 +410,7 @@ static void awaiting_dealloc(PyObject *self)
         return;
     PyObject_GC_UnTrack(self);
     awaiting_clear(self);
+    who_forget(&a->who);
     Py_XDECREF(a->cookie);
     Py_XDECREF(a->waiting);
     Py_XDECREF(a->port); /* last but the lock: the mailbox was the op's */

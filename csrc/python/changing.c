@@ -98,7 +98,7 @@ static PyObject *request_try_upgrade_for(PyObject *self, PyObject *arguments, Py
     return call_with_self(names.try_upgrade_for, self, arguments, keywords);
 }
 
-PyObject *request_bump(PyObject *self, PyObject *Py_UNUSED(ignored)) { return PyObject_CallOneArg(names.bump, self); }
+static PyObject *request_bump(PyObject *self, PyObject *Py_UNUSED(ignored)) { return PyObject_CallOneArg(names.bump, self); }
 
 PyObject *request_map(PyObject *self, PyObject *function)
 {
@@ -115,7 +115,7 @@ PyObject *request_map_item(PyObject *self, PyObject *key)
     return PyObject_CallFunctionObjArgs(names.mapped_item, self, key, NULL);
 }
 
-PyObject *request_begin_change(PyObject *self, PyObject *Py_UNUSED(ignored))
+static PyObject *request_begin_change(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     Request *r = (Request *)self;
     if (begin_change(r))
@@ -125,7 +125,7 @@ PyObject *request_begin_change(PyObject *self, PyObject *Py_UNUSED(ignored))
     return PyLong_FromLong(r->mode);
 }
 
-PyObject *request_end_change(PyObject *self, PyObject *mode)
+static PyObject *request_end_change(PyObject *self, PyObject *mode)
 {
     Request *r = (Request *)self;
     long number = PyLong_AsLong(mode);
@@ -145,13 +145,24 @@ PyObject *request_end_change(PyObject *self, PyObject *mode)
     Py_RETURN_NONE;
 }
 
+/* Of every guard but the levels of a ReentrantMutex, of which the others may be others'. */
+#define CHANGES                                                                                                      \
+    {"bump", request_bump, METH_NOARGS, NULL}, {"_begin_change", request_begin_change, METH_NOARGS, NULL},            \
+    {                                                                                                               \
+        "_end_change", request_end_change, METH_O, NULL                                                              \
+    }
+
+PyMethodDef plain_methods[] = {CHANGES, {0}};
+
 PyMethodDef writer_methods[] = {
+    CHANGES,
     {"downgrade", request_downgrade, METH_NOARGS, NULL},
     {"downgrade_to_upgradable", request_downgrade_to_upgradable, METH_NOARGS, NULL},
     {0},
 };
 
 PyMethodDef upgradable_methods[] = {
+    CHANGES,
     {"downgrade", request_downgrade, METH_NOARGS, NULL},
     {"try_upgrade", request_try_upgrade, METH_NOARGS, NULL},
     {"upgrade", (PyCFunction)(void (*)(void))request_upgrade, METH_VARARGS | METH_KEYWORDS, NULL},

@@ -94,7 +94,7 @@ static int one_argument(const char *method, PyObject *const *arguments, Py_ssize
     return 0;
 }
 
-static PyObject *ask(PyObject *self, const char *method, unsigned mode, PyObject *const *arguments, Py_ssize_t count,
+PyObject *ask(PyObject *self, const char *method, unsigned mode, PyObject *const *arguments, Py_ssize_t count,
                      PyObject *keywords)
 {
     PyObject *timeout;
@@ -111,8 +111,8 @@ static PyObject *ask(PyObject *self, const char *method, unsigned mode, PyObject
 }
 
 /* try_..._for(seconds), try_..._until(moment). */
-static PyObject *try_limited(PyObject *self, unsigned mode, int kind, const char *method, PyObject *const *arguments,
-                             Py_ssize_t count, PyObject *keywords)
+PyObject *try_limited(PyObject *self, unsigned mode, int kind, const char *method, PyObject *const *arguments,
+                      Py_ssize_t count, PyObject *keywords)
 {
     PyObject *given, *keyword = kind == LIMIT_SECONDS ? names.s_seconds : names.s_moment;
     double limit;
@@ -181,28 +181,37 @@ static PyObject *mutex_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
     return mutex_acquire_for((Lock *)self, LIMIT_NONE, 0);
 }
 
-static PyObject *mutex_acquire(PyObject *self, PyObject *arguments, PyObject *keywords)
+int acquire_arguments(PyObject *arguments, PyObject *keywords, int *limit_kind, double *limit)
 {
     static char *known[] = {"blocking", "timeout", NULL};
     int blocking = 1;
     double timeout = -1;
     if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|pd", known, &blocking, &timeout))
-        return NULL;
+        return -1;
     if (!blocking && timeout != -1) {
         PyErr_SetString(PyExc_ValueError, "can't specify a timeout for a non-blocking call");
-        return NULL;
+        return -1;
     }
     if (timeout != -1 && !(timeout >= 0)) {
         PyErr_SetString(PyExc_ValueError, "timeout value must be a non-negative number");
-        return NULL;
+        return -1;
     }
     if (timeout > (double)PY_TIMEOUT_MAX / 1e6) {
         PyErr_SetString(PyExc_OverflowError, "timeout value is too large");
-        return NULL;
+        return -1;
     }
     if (!blocking)
         timeout = 0;
-    return mutex_acquire_for((Lock *)self, timeout == -1 ? LIMIT_NONE : LIMIT_SECONDS, timeout);
+    *limit_kind = timeout == -1 ? LIMIT_NONE : LIMIT_SECONDS;
+    *limit = timeout;
+    return 0;
+}
+
+static PyObject *mutex_acquire(PyObject *self, PyObject *arguments, PyObject *keywords)
+{
+    int kind;
+    double limit;
+    return acquire_arguments(arguments, keywords, &kind, &limit) ? NULL : mutex_acquire_for((Lock *)self, kind, limit);
 }
 
 static int mutex_let_go(Lock *lock)

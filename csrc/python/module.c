@@ -1,5 +1,5 @@
 /* The module aiolots._native. */
-#include "native.h"
+#include "reentrant.h"
 
 const lots_capi *core;
 Names names;
@@ -92,7 +92,7 @@ static int borrow_docs(PyMethodDef *methods, const char *kind)
 static int native_exec(PyObject *module)
 {
     PyTypeObject *const types[] = {&RwLockBaseType, &MutexBaseType, &FairMutexBaseType, &RequestType, &ReadRequestType, &WriteRequestType,
-                                   &UpgradableRequestType, &MutexRequestType,
+                                   &UpgradableRequestType, &MutexRequestType, &ReentrantBaseType, &ReentrantRequestType, &EntryType,
                                    &ReadyType, &AwaitingType, &BoundType, &BinderType, &FinishedType};
     /* What was looked up is one interpreter's, and the types are static. Others use the front in Python (_front.py). */
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
@@ -103,9 +103,11 @@ static int native_exec(PyObject *module)
     if (!core || look_up_names() || borrow_docs(RwLockBaseType.tp_methods, "RwLockFront") ||
         borrow_docs(MutexBaseType.tp_methods, "MutexFront") ||
         borrow_docs(FairMutexBaseType.tp_methods, "MutexFront") || borrow_docs(RequestType.tp_methods, "ReadRequest") ||
-        borrow_docs(writer_methods, "WriteRequest") || borrow_docs(upgradable_methods, "UpgradableRequest"))
+        borrow_docs(ReentrantBaseType.tp_methods, "ReentrantFront") || borrow_docs(ReentrantRequestType.tp_methods, "ReentrantRequest") ||
+        borrow_docs(plain_methods, "WriteRequest") || borrow_docs(writer_methods, "WriteRequest") || borrow_docs(upgradable_methods, "UpgradableRequest"))
         return -1;
-    if (look_for_trio_from_now_on())
+    look_for_running_loop();
+    if (look_for_trio_from_now_on() || look_for_current_tasks())
         return -1;
     derive_finished();
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)

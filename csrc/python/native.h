@@ -3,6 +3,9 @@
  *
  *   native.h     the objects, and the inlined acquire and release of a word
  *   lock.c       RwLockBase, MutexBase
+ *   reentrant.c  ReentrantBase: who owns a mutex, and how many levels deep (csrc/levels.h)
+ *   who.c        who runs: the task, or the thread
+ *   level.c      ReentrantRequest: one of these levels
  *   request.c    ReadRequest, UpgradableRequest, WriteRequest, MutexRequest
  *   changing.c   upgrades and downgrades
  *   value.c      what a guard gives access to
@@ -51,11 +54,17 @@ typedef struct {
     uint8_t limit_kind; /* LIMIT_... */
     uint8_t raises;     /* LockTimeout instead of None */
     uint8_t as_task;
+    uint8_t is_level; /* of a ReentrantMutex: level.c */
     uint8_t gives_itself; /* acquired by await at once: its own iterator, for one step */
-    double limit;
+    union {
+        double limit;  /* of who asks */
+        uint64_t hold; /* of a level that is held: which hold it is a level of */
+    } limited;
     uint64_t holder;
     PyObject *weakrefs;
 } Request;
+
+#define LEVEL LOTS_MODES /* what is asked of a ReentrantMutex: LOTS_MUTEX, or a level of it */
 
 #define LIMIT_NONE 0
 #define LIMIT_SECONDS 1
@@ -72,10 +81,12 @@ typedef struct {
     X(aiolots._changing, upgrade) X(aiolots._changing, try_upgrade_for)                                          \
     X(aiolots._changing, bump) X(aiolots._mapping, mapped) X(aiolots._mapping, mapped_attribute)                        \
     X(aiolots._mapping, mapped_item) X(asyncio, InvalidStateError) X(gc, get_objects)                                          \
-    X(aiolots._loops, running) X(aiolots._loops, in_trio) X(aiolots._loops, trio_context) X(aiolots._wait, acquire)
+    X(aiolots._loops, running) X(aiolots._loops, in_trio) X(aiolots._loops, trio_context) X(aiolots._wait, acquire) \
+    X(aiolots._owner, running_task) X(aiolots._refusals, not_owned) X(aiolots._refusals, only_guards)                \
+    X(aiolots._refusals, not_as_a_whole) X(aiolots._native_levels, enter_elsewhere)
 #define NATIVE_STRINGS(X)                                                                                            \
     X(_aiolots_port) X(address) X(waiting) X(create_future) X(set_result) X(call_later) X(cancel) X(__await__)        \
-    X(throw) X(close) X(timeout) X(seconds) X(moment) X(trio) X(__dict__)
+    X(throw) X(close) X(timeout) X(seconds) X(moment) X(trio) X(__dict__) X(__asyncio_running_event_loop__)
 
 typedef struct {
 #define X(module, name) PyObject *name;
@@ -90,7 +101,7 @@ typedef struct {
 
 extern Names names;
 extern PyTypeObject RwLockBaseType, MutexBaseType, FairMutexBaseType, RequestType, ReadRequestType, WriteRequestType, UpgradableRequestType,
-    MutexRequestType, ReadyType, AwaitingType,
+    MutexRequestType, ReentrantBaseType, ReentrantRequestType, ReadyType, AwaitingType,
     BoundType, BinderType, FinishedType;
 
 extern const lots_capi *core;
@@ -127,6 +138,7 @@ static inline void lock_set_holder(Lock *l, uint64_t holder)
 
 /* slow.c */
 int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_out); /* 0, or -1 with an exception */
+int release_with(Lock *lock, unsigned mode, int fair, PyObject *port); /* the same, with own_port() or NULL, which it takes */
 int release_slow(Lock *lock, unsigned mode, int fair);   /* 0, or LOTS_MISUSE: nobody holds so. See drain_port */
 PyObject *running_loop(void);                            /* new reference; NULL without an exception: none */
 PyObject *port_of(PyObject *loop);                       /* new reference; NULL with an exception */
@@ -166,22 +178,23 @@ void request_unmade(Request *r);
 int bind_special_methods(PyTypeObject *type);
 void derive_finished(void);
 void stop_iteration(PyObject *value); /* sets it, as the end of an await with that result */
+PySendResult stopped(PyObject **value); /* the result of the await whose end is set, which clears it; or PYGEN_ERROR */
+int raise_thrown(PyObject *arguments); /* sets what throw() was called with: 0; or -1, with an exception that says why not */
 
 /* readers.c */
 PyObject *readers_of(PyObject *lock); /* a list of (mode, thread token, by a task) */
 
 /* value.c */
 extern PyGetSetDef shared_getset[], exclusive_getset[];
+PyObject *request_get_value(PyObject *request, void *ignored);
+int request_set_value(PyObject *request, PyObject *value, void *ignored);
 int require_held(Request *r); /* 0, or -1 with RuntimeError */
 
 /* changing.c */
-extern PyMethodDef writer_methods[], upgradable_methods[];
-PyObject *request_bump(PyObject *request, PyObject *ignored);
+extern PyMethodDef plain_methods[], writer_methods[], upgradable_methods[];
 PyObject *request_map(PyObject *request, PyObject *function);
 PyObject *request_map_attribute(PyObject *request, PyObject *name);
 PyObject *request_map_item(PyObject *request, PyObject *key);
-PyObject *request_begin_change(PyObject *request, PyObject *ignored);
-PyObject *request_end_change(PyObject *request, PyObject *mode);
 
 /* request.c */
 extern PyTypeObject *const request_types[LOTS_MODES]; /* of the modes that a guard may have */
@@ -192,5 +205,40 @@ PyObject *request_awaited(PyObject *request, int how, double seconds);
 void request_finalize(PyObject *request);
 void request_not_begun(PyObject *request); /* its await was made, and dropped: it is pending again, and will say so */
 PyObject *used_before(Lock *lock); /* raises: NULL */
+void becomes_held(Request *r, int as_task);
+PyObject *request_timed_out(Request *r, double seconds); /* None, or NULL with LockTimeout */
+
+/* lock.c */
+PyObject *ask(PyObject *lock, const char *method, unsigned mode, PyObject *const *arguments, Py_ssize_t count, PyObject *keywords);
+PyObject *try_limited(PyObject *lock, unsigned mode, int kind, const char *method, PyObject *const *arguments, Py_ssize_t count,
+                      PyObject *keywords);
+/* Those of acquire(), as threading.Lock has them. 0, or -1 with an exception. */
+int acquire_arguments(PyObject *arguments, PyObject *keywords, int *limit_kind, double *limit);
+
+/* who.c */
+typedef struct {
+    uint64_t id;    /* as in csrc/levels.h */
+    PyObject *task; /* a weak reference to the task (or itself); NULL: a thread */
+    int entered;    /* it has a level by now, and `task` was given to the mutex or forgotten */
+} Who;
+
+void look_for_running_loop(void);
+PyObject *asyncio_loop(void);     /* that runs on this thread: new reference; NULL, mostly without an exception: none */
+int look_for_current_tasks(void); /* 0 */
+int who_runs(Who *who);           /* 0, or -1 with an exception. To be forgotten */
+void who_forget(Who *who);
+
+/* reentrant.c */
+/* The core says that the word is ours: hold it. Before any Python runs. Nothing if it was done. */
+void reentrant_begin(Lock *lock, Who *who, int as_task);
+void reentrant_got(Lock *lock, Who *who, int bare); /* the same for a task; `bare`: with no guard */
+
+int reentrant_undo(Lock *lock); /* leave a level again, of a task that raises. 0, or -1 with an exception */
+
+/* level.c */
+PyObject *level_try(PyObject *lock, PyObject *ignored);
+int level_leave(Request *r, int fair); /* 0, or -1 with an exception */
+PyObject *level_awaited(Request *r);
+PyObject *level_elsewhere(Lock *lock, double seconds); /* as acquire_elsewhere */
 
 #endif

@@ -36,13 +36,14 @@ static void remember_site(Request *r)
 
 PyObject *request_new(Lock *lock, unsigned mode, int limit_kind, double limit, int raises)
 {
-    Request *r = request_made(request_types[mode]);
+    Request *r = request_made(mode == LEVEL ? &ReentrantRequestType : request_types[mode]);
     if (!r)
         return NULL;
     r->lock = (Lock *)Py_NewRef((PyObject *)lock);
-    r->mode = (uint8_t)mode;
+    r->is_level = mode == LEVEL;
+    r->mode = (uint8_t)(mode == LEVEL ? LOTS_MUTEX : mode);
     r->limit_kind = (uint8_t)limit_kind;
-    r->limit = limit;
+    r->limited.limit = limit;
     r->raises = (uint8_t)raises;
     r->as_task = r->gives_itself = 0;
     r->holder = 0;
@@ -53,11 +54,11 @@ PyObject *request_new(Lock *lock, unsigned mode, int limit_kind, double limit, i
     return (PyObject *)r;
 }
 
-static void becomes_held(Request *r, int as_task)
+void becomes_held(Request *r, int as_task)
 {
     r->as_task = (uint8_t)as_task;
     r->holder = holder_of_this_thread(as_task);
-    if (mode_is_exclusive(r->mode))
+    if (mode_is_exclusive(r->mode) && !r->is_level)
         lock_set_holder(r->lock, r->holder);
     request_becomes(r, LOTS_HELD);
 }
@@ -83,7 +84,7 @@ PyObject *request_try(Lock *lock, unsigned mode)
 PyObject *used_before(Lock *lock) { return PyObject_CallOneArg(names.used_before, (PyObject *)lock); }
 
 /* The time is up: None, or LockTimeout. */
-static PyObject *timed_out(Request *r, double seconds)
+PyObject *request_timed_out(Request *r, double seconds)
 {
     request_becomes(r, LOTS_GONE);
     if (!r->raises)
@@ -100,12 +101,12 @@ static PyObject *request_acquire(PyObject *self, PyObject *Py_UNUSED(ignored))
         return used_before(r->lock);
     if (!word_try(&r->lock->word, &lots_modes[r->mode])) {
         began = clock_now();
-        if (block(r->lock, r->mode, r->limit_kind, r->limit, &late)) {
+        if (block(r->lock, r->mode, r->limit_kind, r->limited.limit, &late)) {
             request_becomes(r, LOTS_GONE);
             return NULL;
         }
         if (late)
-            return timed_out(r, (double)(clock_now() - began) / 1e9);
+            return request_timed_out(r, (double)(clock_now() - began) / 1e9);
     }
     becomes_held(r, 0);
     return Py_NewRef(self);
@@ -116,6 +117,8 @@ static int release_claimed(Request *r, int fair)
 {
     unsigned mode = r->mode;
     Lock *lock = r->lock;
+    if (r->is_level)
+        return level_leave(r, fair);
     if (mode_is_exclusive(mode))
         lock_set_holder(lock, 0);
     if (word_release_fast(&lock->word, &lots_modes[mode]))
@@ -181,18 +184,20 @@ static PyObject *request_await(PyObject *self)
         becomes_held(r, 1);
         return Py_NewRef(self);
     }
-    return await_slowly(r->lock, r->mode, r->limit_kind, r->limit, self);
+    return await_slowly(r->lock, r->mode, r->limit_kind, r->limited.limit, self);
 }
 
 PyObject *request_awaited(PyObject *self, int how, double seconds)
 {
     Request *r = (Request *)self;
+    if (how > 0 && r->is_level)
+        return level_awaited(r);
     if (how > 0) {
         becomes_held(r, 1);
         return Py_NewRef(self);
     }
     if (!how)
-        return timed_out(r, seconds);
+        return request_timed_out(r, seconds);
     request_becomes(r, LOTS_GONE);
     return NULL;
 }
@@ -358,14 +363,11 @@ static PyMethodDef request_methods[] = {
     {"release", request_release, METH_NOARGS, NULL},
     {"release_fair", request_release_fair, METH_NOARGS, NULL},
     {"is_held", request_is_held, METH_NOARGS, NULL},
-    {"bump", request_bump, METH_NOARGS, NULL},
     {"map", request_map, METH_O, NULL},
     {"map_attribute", request_map_attribute, METH_O, NULL},
     {"map_item", request_map_item, METH_O, NULL},
     {"_holds", request_is_held, METH_NOARGS, NULL},
     {"_require_held", request_require_held, METH_NOARGS, NULL},
-    {"_begin_change", request_begin_change, METH_NOARGS, NULL},
-    {"_end_change", request_end_change, METH_O, NULL},
     {0},
 };
 
@@ -401,7 +403,7 @@ PyTypeObject RequestType = {
         .tp_methods = methods, .tp_getset = getset,                                                                 \
     }
 
-REQUEST_TYPE(ReadRequest, shared_getset, NULL);
+REQUEST_TYPE(ReadRequest, shared_getset, plain_methods);
 REQUEST_TYPE(UpgradableRequest, shared_getset, upgradable_methods);
 REQUEST_TYPE(WriteRequest, exclusive_getset, writer_methods);
-REQUEST_TYPE(MutexRequest, exclusive_getset, NULL);
+REQUEST_TYPE(MutexRequest, exclusive_getset, plain_methods);

@@ -19,7 +19,15 @@ static PyObject *loop_by(PyObject *function)
     return loop;
 }
 
-PyObject *running_loop(void) { return loop_by(may_be_trio() ? names.running : names._get_running_loop); }
+static PyObject *asyncios(void)
+{
+    PyObject *loop = asyncio_loop();
+    if (!loop)
+        PyErr_Clear();
+    return loop;
+}
+
+PyObject *running_loop(void) { return may_be_trio() ? loop_by(names.running) : asyncios(); }
 
 /* The port is kept on the loop itself; loops that take no attributes have it in a table of Python's. */
 static PyObject *attached_port(PyObject *loop)
@@ -39,7 +47,7 @@ PyObject *port_of(PyObject *loop)
 PyObject *own_port(void)
 {
     /* A release asks, and must import nothing (_loops.py); of trio, before it was found, there is no port. */
-    PyObject *loop = trio_was_found() ? running_loop() : loop_by(names._get_running_loop), *port;
+    PyObject *loop = trio_was_found() ? running_loop() : asyncios(), *port;
     if (!loop)
         return NULL;
     port = attached_port(loop);
@@ -153,7 +161,11 @@ int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_ou
 int release_slow(Lock *lock, unsigned mode, int fair)
 {
     /* Nobody queued now: no task of the loop on this thread is queued, and none can be before the release. */
-    PyObject *port = word_load(&lock->word) & (PARKED | WRITER_PARKED) ? own_port() : NULL;
+    return release_with(lock, mode, fair, word_load(&lock->word) & (PARKED | WRITER_PARKED) ? own_port() : NULL);
+}
+
+int release_with(Lock *lock, unsigned mode, int fair, PyObject *port)
+{
     lots_mailbox *mailbox = mailbox_of(port);
     int answer = core->release(&lock->word, mode, fair, mailbox);
     if (answer & LOTS_MAIL)

@@ -9,7 +9,7 @@ int require_held(Request *r)
     return -1;
 }
 
-static PyObject *request_get_value(PyObject *self, void *Py_UNUSED(closure))
+PyObject *request_get_value(PyObject *self, void *Py_UNUSED(closure))
 {
     Lock *lock = ((Request *)self)->lock;
     PyObject *value;
@@ -25,7 +25,7 @@ static PyObject *request_get_value(PyObject *self, void *Py_UNUSED(closure))
     return value ? value : Py_NewRef(Py_None); /* cleared by the collector */
 }
 
-static int request_set_value(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+int request_set_value(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
 {
     Lock *lock = ((Request *)self)->lock;
     PyObject *old;

@@ -4,6 +4,7 @@
 
 #include "clock.h"
 #include "fast_path.h"
+#include "levels.h"
 
 static void set(uint64_t bits) { word.bits = bits; }
 
@@ -158,6 +159,72 @@ static void a_mailbox_that_cannot_run(void)
     }
 }
 
+static void check_levels(lots_levels *l, uint64_t owner, uint64_t hold, uint64_t depth)
+{
+    CHECK_EQ(l->owner.value_, owner);
+    CHECK_EQ(levels_hold(l), hold);
+    CHECK_EQ(levels_depth(l), depth);
+    CHECK_EQ(l->levels.value_, (hold << 24) + depth);
+}
+
+/* Of one thread; what several do at a time is explored (tests/explorer/levels.c). */
+static void the_levels_of_a_hold(void)
+{
+    const uint64_t me = 7, you = 8;
+    lots_levels l = {{0}, {0}};
+    CHECK_EQ(levels_deepen(&l, me), LEVELS_NOT_OURS);
+    CHECK_EQ(levels_deepen(&l, NOBODY), LEVELS_NOT_OURS);
+    CHECK(!levels_owned_by(&l, me) && !levels_owned_by(&l, NOBODY));
+    CHECK_EQ(levels_leave(&l, 0, 1), LEVELS_WRONG);
+    check_levels(&l, NOBODY, 0, 0);
+    for (uint64_t hold = 1; hold < 4; hold++) {
+        levels_begin(&l, me);
+        check_levels(&l, me, hold, 1);
+        CHECK_EQ(levels_deepen(&l, you), LEVELS_NOT_OURS);
+        CHECK(levels_owned_by(&l, me) && !levels_owned_by(&l, you));
+        CHECK_EQ(levels_deepen(&l, me), LEVELS_DEEPER);
+        CHECK_EQ(levels_deepen(&l, me), LEVELS_DEEPER);
+        check_levels(&l, me, hold, 3);
+        CHECK_EQ(levels_leave(&l, hold - 1, 1), LEVELS_WRONG);
+        CHECK_EQ(levels_leave(&l, hold + 1, 1), LEVELS_WRONG);
+        CHECK_EQ(levels_leave(&l, hold, 4), LEVELS_WRONG);
+        check_levels(&l, me, hold, 3);
+        CHECK_EQ(levels_leave(&l, hold, 1), LEVELS_LEFT);
+        check_levels(&l, me, hold, 2);
+        CHECK_EQ(levels_leave(&l, hold, hold == 2 ? 1 : 2), hold == 2 ? LEVELS_LEFT : LEVELS_LAST);
+        if (hold == 2)
+            CHECK_EQ(levels_leave(&l, hold, 1), LEVELS_LAST);
+        check_levels(&l, NOBODY, hold, 0);
+        CHECK_EQ(levels_leave(&l, hold, 1), LEVELS_WRONG);
+        CHECK(!levels_owned_by(&l, me));
+        l.owner.value_ = me; /* as between the two stores of levels_begin, and after the last level was left */
+        CHECK(!levels_owned_by(&l, me));
+        CHECK_EQ(levels_deepen(&l, me), LEVELS_NOT_OURS);
+    }
+}
+
+static void as_many_levels_as_can_be_and_none_any_more(void)
+{
+    const uint64_t last_hold = (UINT64_C(1) << 40) - 1;
+    lots_levels l = {{0}, {0}};
+    levels_begin(&l, 7);
+    l.levels.value_ += 0xfffffe - 1;
+    CHECK_EQ(levels_deepen(&l, 7), LEVELS_DEEPER);
+    check_levels(&l, 7, 1, 0xffffff);
+    CHECK_EQ(levels_deepen(&l, 7), LEVELS_FULL);
+    CHECK_EQ(levels_deepen(&l, 8), LEVELS_NOT_OURS);
+    check_levels(&l, 7, 1, 0xffffff);
+    CHECK_EQ(levels_leave(&l, 1, 0xfffffe), LEVELS_LEFT);
+    levels_end(&l);
+    check_levels(&l, NOBODY, 1, 0);
+    CHECK_EQ(levels_leave(&l, 1, 1), LEVELS_WRONG);
+    l.levels.value_ = last_hold << 24;
+    levels_begin(&l, 7);
+    check_levels(&l, 7, 0, 1);
+    CHECK_EQ(levels_leave(&l, last_hold, 1), LEVELS_WRONG);
+    CHECK_EQ(levels_leave(&l, 0, 1), LEVELS_LAST);
+}
+
 static void small_ones(void)
 {
     lots_op op;
@@ -179,6 +246,8 @@ int main(void)
     RUN(who_leaves_by_the_fast_way);
     RUN(the_tiny_lock);
     RUN(a_mailbox_that_cannot_run);
+    RUN(the_levels_of_a_hold);
+    RUN(as_many_levels_as_can_be_and_none_any_more);
     RUN(small_ones);
     return 0;
 }

@@ -22,6 +22,7 @@ from pathlib import Path
 from tests.explorer.building import CORE, CSRC, HERE, OWN, build
 from tests.explorer.corpus import CORPUS, ORDERS, Bug
 from tests.explorer.corpus_changes import CHANGE_ORDERS, CHANGES
+from tests.explorer.corpus_levels import LEVEL_ORDERS, LEVELS
 from tests.explorer.mutants import Finding, StaleSubstitution, explore_all
 from tests.explorer.running import AT_ONCE, closing, run_all
 
@@ -82,7 +83,7 @@ def explore(explorer: Path, options: list[str], listed: list[str], limits: argpa
 
 def main() -> int:
     """Parse the options and run."""
-    corpus, orders = CORPUS + CHANGES, ORDERS + CHANGE_ORDERS
+    corpus, orders = CORPUS + CHANGES + LEVELS, ORDERS + CHANGE_ORDERS + LEVEL_ORDERS
     by_name = {bug.name: (bug,) for bug in corpus + orders} | {"orders": orders}
     parser = argparse.ArgumentParser(prog="python -m tests.explorer", description=__doc__.splitlines()[0])
     parser.add_argument("--bug", choices=sorted(BUGS), help="put a known bug back; succeed only if it is found")
