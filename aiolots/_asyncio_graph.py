@@ -191,6 +191,32 @@ def gives_to(task: Task) -> list[Any]:
     ]
 
 
+def waiter_of(future: Any) -> Task | None:
+    """Return the task that awaits a future, if one does."""
+    return next((task for callback in _callbacks(future) if isinstance(task := _bound_to(callback), asyncio.Task)), None)
+
+
+def awaiting(task: Task) -> list[Task]:
+    """Return the tasks that await a task, and that await those, as far as callbacks tell: perhaps more than really do."""
+    found: list[Task] = []
+    todo: list[Any] = [task]
+    seen = {id(task)}
+    while todo and len(found) < _LONGEST_CHAIN:
+        for callback in _callbacks(todo.pop()):
+            owner = _bound_to(callback)
+            for other in (owner, getattr(owner, "_parent_task", None), *_in_closure(callback)):
+                if isinstance(other, asyncio.Future) and id(other) not in seen:
+                    seen.add(id(other))
+                    todo.append(other)
+                    if isinstance(other, asyncio.Task):
+                        found.append(other)
+    return found
+
+
+def _bound_to(callback: Any) -> Any:
+    return getattr(callback, "__self__", None)
+
+
 def may_be_ended(task: Task) -> bool:
     """Whether something around what a task awaits ends that by a time: asyncio.timeout, wait_for, a scope of anyio..."""
     for owner, method in in_hand(task):

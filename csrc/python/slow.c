@@ -4,6 +4,7 @@
 
 #include "clock.h"
 #include "nogil_wait.h"
+#include "watch.h"
 
 #include <math.h>
 
@@ -125,9 +126,13 @@ int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_ou
     lots_op op;
     int answer;
     *timed_out = seconds == 0;
+    if (word_is_impossible(word_load(&lock->word)))
+        return corrupt(lock);
     if (seconds == 0)
         return 0;
     if (note_contention(lock))
+        return -1;
+    if (seconds < 0 && watches(WATCH_DEADLOCKS) && refuse_deadlock(lock, mode))
         return -1;
     loop = running_loop();
     if (loop) { /* parks the loop: the policy, the refusal of what never ends, and its tasks passed over meanwhile */
@@ -159,5 +164,10 @@ int release_slow(Lock *lock, unsigned mode, int fair)
     if (answer & LOTS_MAIL)
         drain_port(port, mailbox, 0);
     Py_XDECREF(port);
-    return (answer & ~LOTS_MAIL) == LOTS_READY ? 0 : LOTS_MISUSE;
+    if ((answer & ~LOTS_MAIL) == LOTS_READY)
+        return 0;
+    if (!word_is_impossible(word_load(&lock->word)))
+        return LOTS_MISUSE;
+    corrupt(lock);
+    return 0; /* with the exception */
 }
