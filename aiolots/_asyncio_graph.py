@@ -52,6 +52,12 @@ def _copy(kept: Iterable[Any]) -> list[Any]:
     return []
 
 
+def tasks_here() -> list[Task]:
+    """Return the tasks of the event loop that runs on this thread; they are suspended, but for the one that calls."""
+    loop = asyncio._get_running_loop()
+    return [] if loop is None else list(asyncio.all_tasks(loop))
+
+
 def loop_of(task: Task) -> asyncio.AbstractEventLoop:
     """Return the task's loop."""
     return task.get_loop()

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from aiolots import _asyncio_graph as tasks_of
-from aiolots import _loops, _owners, _wait_graph
+from aiolots import _certain, _loops, _owners, _statements, _wait_graph
 from aiolots._certain import text
 from aiolots._errors import DeadlockError
 from aiolots._holds import Hold, InHand
@@ -25,6 +25,7 @@ from aiolots._lib import NULL, QUEUED, lib
 from aiolots._waiters import _Info, _infos, contended
 
 if TYPE_CHECKING:
+    from aiolots._front import LockBase
     from aiolots._loops import Port
 
 _AGE = 0.005  # seconds; a wait is between one and two of them old when it is looked at
@@ -32,6 +33,26 @@ _MOST_AT_ONCE = 200  # of a loop's waits
 _MOST = 2000  # waiters in the process: beyond that a look takes too long
 
 _log = logging.getLogger("aiolots")
+
+
+def refuse(lock: LockBase[Any], mode: int) -> None:
+    """Raise DeadlockError if this thread is about to wait without a limit for what only it can release, or a task of the loop
+    that runs on it: none of them can run while it sleeps."""
+    _certain.refuse(lock, mode)
+    here = lib.lots_thread_token()
+    for task in tasks_of.tasks_here():
+        for hold in InHand([task], lambda _: 0).of(lock):
+            if hold.identity[0] == "guard" and not _is_theirs(hold.identity[1], [task]):
+                continue
+            holding = _statements.Holding(hold.mode, hold.place or _first_with(task))
+            if _certain.is_certain(holding, lock, mode, lambda token: token == here):
+                who = f"task {tasks_of.name_of(task)!r}, of the event loop that this thread would block,"
+                asked_at = _owners.waits_at(_certain.calls())
+                raise DeadlockError(text(lock, mode, who, hold.mode, holding.place, asked_at, _certain.ADVICE_LOOP))
+
+
+def _first_with(task: Any) -> str:
+    return next(iter(_owners.open_withs(tasks_of.frames(task))), "a place that is not known")
 
 
 def look_soon(port: Port) -> None:
@@ -91,8 +112,8 @@ def _judge(info: _Info, lock: Any, task: Any) -> DeadlockError | None:
 def _words(info: _Info, lock: Any, task: Any, hold: Hold, names: dict[int, str]) -> str:
     owner = hold.owners[0][1]
     who = f"task {names.get(owner, '?')!r}" + ("" if owner == id(task) else f", which awaits task {names[id(task)]!r},")
-    taken = hold.place or next(iter(_owners.open_withs(tasks_of.frames(task))), "a place that is not known")
-    return text(lock, info.mode, who, hold.mode, taken, _owners.waits_at(tasks_of.frames(task)))
+    asked_at, to_do = _owners.waits_at(tasks_of.frames(task)), "" if owner == id(task) else _certain.ADVICE_END
+    return text(lock, info.mode, who, hold.mode, hold.place or _first_with(task), asked_at, to_do)
 
 
 def _is_theirs(guard: int, tasks: list[Any]) -> bool:

@@ -6,6 +6,7 @@ in here when it is imported; until then nothing is looked at.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from aiolots._loops import Port
 
 DEADLOCKS, SUSPENDS = 1, 2
+join_code = threading.Thread.join.__code__
 
 flags = 0
 _use: list[Callable[[int], Any]] = []  # the native front's setter
@@ -41,6 +43,7 @@ def tell(use: Callable[[int], Any]) -> None:
 # --- who looks ----------------------------------------------------------------------------------------------------------
 
 _refuse: Callable[[LockBase[Any], int], None] | None = None
+_refuse_joined: Callable[[LockBase[Any], int], None] | None = None
 _look_soon: Callable[[Port], None] | None = None
 _taken_by_thread: Callable[[Any], None] | None = None
 
@@ -49,6 +52,12 @@ def looks_at_threads(function: Callable[[LockBase[Any], int], None]) -> None:
     """Have it raise DeadlockError for a thread that is about to wait without a limit."""
     global _refuse  # noqa: PLW0603
     _refuse = function
+
+
+def looks_at_joined(function: Callable[[LockBase[Any], int], None]) -> None:
+    """Have it raise DeadlockError for a thread that waits without a limit while another one joins it."""
+    global _refuse_joined  # noqa: PLW0603
+    _refuse_joined = function
 
 
 def looks_at_tasks(function: Callable[[Port], None]) -> None:
@@ -75,6 +84,12 @@ def refuse(lock: LockBase[Any], mode: int) -> None:
     """Raise DeadlockError if this thread could wait for ever. Before it is queued."""
     if _refuse is not None:
         _refuse(lock, mode)
+
+
+def refuse_joined(lock: LockBase[Any], mode: int) -> None:
+    """Raise DeadlockError if the thread that joins this one keeps it out for ever. While it is in no queue."""
+    if _refuse_joined is not None:
+        _refuse_joined(lock, mode)
 
 
 def look_soon(port: Port) -> None:

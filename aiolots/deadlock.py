@@ -40,7 +40,8 @@ __all__ = ["Cycle", "Held", "Owner", "check", "is_immediate", "is_running", "set
 
 _log = logging.getLogger("aiolots")
 
-_watched.looks_at_threads(_certain.refuse)
+_watched.looks_at_threads(_certain_tasks.refuse)
+_watched.looks_at_joined(_certain.refuse_joined)
 _watched.looks_at_tasks(_certain_tasks.look_soon)
 _watched.watch(_watched.DEADLOCKS, on=True)
 

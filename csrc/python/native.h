@@ -10,6 +10,7 @@
  *   awaiting.c   the slow path: what a task awaits
  *   foreign.c    whether its library may be another than asyncio
  *   watch.c      what is looked at beyond locking: deadlocks that are certain, corrupt words, guards over a suspension
+ *   joined.c     whether somebody joins a thread that waits
  *   mail.c       the delivery of a mailbox
  *   readers.c    who holds a share
  *   spare.c      bound methods and StopIterations, one of each kept for the next time
@@ -73,12 +74,12 @@ typedef struct {
     X(aiolots._changing, upgrade) X(aiolots._changing, try_upgrade_for)                                          \
     X(aiolots._changing, bump) X(aiolots._mapping, mapped) X(aiolots._mapping, mapped_attribute)                        \
     X(aiolots._mapping, mapped_item) X(asyncio, InvalidStateError) X(gc, get_objects)                                          \
-    X(aiolots._watched, refuse) X(aiolots._watched, look_soon) X(aiolots._watched, taken_by_thread)                     \
+    X(aiolots._watched, refuse) X(aiolots._watched, refuse_joined) X(aiolots._watched, join_code) X(aiolots._watched, look_soon) X(aiolots._watched, taken_by_thread)                     \
     X(aiolots._refusals, corrupt)                                                                                          \
     X(aiolots._loops, running) X(aiolots._loops, in_trio) X(aiolots._loops, trio_context) X(aiolots._wait, acquire)
 #define NATIVE_STRINGS(X)                                                                                            \
     X(_aiolots_port) X(address) X(waiting) X(create_future) X(set_result) X(call_later) X(cancel) X(__await__)        \
-    X(throw) X(close) X(timeout) X(seconds) X(moment) X(looks) X(trio) X(__dict__)
+    X(throw) X(close) X(timeout) X(seconds) X(moment) X(looks) X(_ident) X(trio) X(__dict__)
 
 typedef struct {
 #define X(module, name) PyObject *name;

@@ -17,6 +17,9 @@ static inline int watches(uint32_t flag)
 
 PyObject *native_watch(PyObject *module, PyObject *flags);
 int refuse_deadlock(Lock *lock, unsigned mode); /* 0, or -1 with DeadlockError */
+/* joined.c: sleep, as LOTS_NEVER does, and look now and then. LOTS_LOOK: out of the queue, and somebody joins this thread;
+ * LOTS_PARKED: nobody did for long, sleep on; else as core->op_wait. */
+int wait_until_joined(lots_op *op);
 int look_soon(PyObject *port);                  /* 0, or -1 with an exception */
 int corrupt(Lock *lock);                        /* -1 with LockCorruption */
 void taken_by_thread(PyObject *held);           /* a request or a mutex, just acquired with the thread's colour */
