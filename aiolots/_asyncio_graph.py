@@ -52,6 +52,12 @@ def _copy(kept: Iterable[Any]) -> list[Any]:
     return []
 
 
+def tasks_here() -> list[Task]:
+    """Return the tasks of the event loop that runs on this thread; they are suspended, but for the one that calls."""
+    loop = asyncio._get_running_loop()
+    return [] if loop is None else list(asyncio.all_tasks(loop))
+
+
 def loop_of(task: Task) -> asyncio.AbstractEventLoop:
     """Return the task's loop."""
     return task.get_loop()
@@ -189,6 +195,32 @@ def gives_to(task: Task) -> list[Any]:
         for found in _in_closure(callback)
         if isinstance(found, concurrent.futures.Future)
     ]
+
+
+def waiter_of(future: Any) -> Task | None:
+    """Return the task that awaits a future, if one does."""
+    return next((task for callback in _callbacks(future) if isinstance(task := _bound_to(callback), asyncio.Task)), None)
+
+
+def awaiting(task: Task) -> list[Task]:
+    """Return the tasks that await a task, and that await those, as far as callbacks tell: perhaps more than really do."""
+    found: list[Task] = []
+    todo: list[Any] = [task]
+    seen = {id(task)}
+    while todo and len(found) < _LONGEST_CHAIN:
+        for callback in _callbacks(todo.pop()):
+            owner = _bound_to(callback)
+            for other in (owner, getattr(owner, "_parent_task", None), *_in_closure(callback)):
+                if isinstance(other, asyncio.Future) and id(other) not in seen:
+                    seen.add(id(other))
+                    todo.append(other)
+                    if isinstance(other, asyncio.Task):
+                        found.append(other)
+    return found
+
+
+def _bound_to(callback: Any) -> Any:
+    return getattr(callback, "__self__", None)
 
 
 def may_be_ended(task: Task) -> bool:

@@ -80,6 +80,22 @@ def call_soon(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> 
         loop.call_soon(function)
 
 
+def call_later(loop: asyncio.AbstractEventLoop, seconds: float, function: Callable[[], None]) -> bool:
+    """Call it on the loop's own thread, where we are, after some seconds."""
+    if not loop.is_closed():
+        loop.call_later(seconds, function)
+    return True
+
+
+def call_from_any_thread(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> bool:
+    """Call it on the loop's own thread; False if the loop has ended."""
+    try:
+        loop.call_soon_threadsafe(function)
+    except RuntimeError:
+        return False
+    return True
+
+
 def current_task() -> asyncio.Task[Any] | None:
     """Return the running task; None outside of any."""
     return asyncio.current_task()

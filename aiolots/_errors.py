@@ -32,7 +32,20 @@ class NotHeld(RuntimeError):
 
 
 class LockCorruption(RuntimeError):
-    """A lock word has a value that no sequence of operations leads to."""
+    """A lock word has a value that no sequence of operations leads to: whoever waited for it could wait for ever.
+
+    Raised by an acquire that would have to wait, also with a timeout, and by a release that the word does not bear. The word is
+    left as it is, nobody is queued, nothing was acquired; the guard that was to be released holds nothing any more.
+
+    Attributes:
+        lock_name: the lock's name, or None.
+        word: the lock word.
+    """
+
+    def __init__(self, message: str = "", *, lock_name: str | None = None, word: int = 0) -> None:
+        super().__init__(message)
+        self.lock_name = lock_name
+        self.word = word
 
 
 class LoopBlockedWarning(RuntimeWarning):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiolots import _asyncio_graph as tasks_of
-from aiolots._front import NATIVE, MutexFront, ReentrantFront, RwLockFront
+from aiolots._front import NATIVE, FairMutexFront, MutexFront, ReentrantFront, RwLockFront
 from aiolots._lib import FAIR_MUTEX, MUTEX, READ, READ_RECURSIVE, UPGRADABLE, WRITE
 from aiolots._mapping import MappedGuard
 from aiolots._pure import PureLock, Request
@@ -27,7 +27,7 @@ if NATIVE:
 
     _natives.append(_native.WriteRequest.__mro__[1])  # what all four are
 _GUARDS: frozenset[type] = frozenset({Request, ReentrantRequest, *_natives})
-_LOCKS: frozenset[type] = frozenset({PureLock, RwLockFront, MutexFront, ReentrantFront})
+_LOCKS: frozenset[type] = frozenset({PureLock, RwLockFront, MutexFront, FairMutexFront, ReentrantFront})
 
 # What a guard holds, by the name of its class, the same on both fronts.
 _MODES = {"ReadRequest": READ, "WriteRequest": WRITE, "UpgradableRequest": UPGRADABLE}

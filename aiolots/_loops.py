@@ -46,6 +46,10 @@ class Library(Protocol):
         """Suspend the task until set_result, or for some seconds: False. Cancelled, it may call `leave` at once."""
         raise NotImplementedError
 
+    def call_later(self, loop: Any, seconds: float, function: Callable[[], None], /) -> bool:
+        """Call it on the loop's own thread, where we are, after some seconds. False: tasks of this library are not looked at."""
+        raise NotImplementedError
+
     def call_soon(self, loop: Any, function: Callable[[], None], /) -> None:
         """Call it on the loop's own thread, after what is being done there now. Nothing, if the loop has ended."""
 
@@ -82,6 +86,8 @@ class Port:
         "_loop",
         "address",
         "closed",
+        "looked",
+        "looks",
         "mailbox",
         "waiting",
     )
@@ -95,6 +101,8 @@ class Port:
         self._loop = weakref.ref(loop)
         self._library = _library_of(loop)
         self.waiting: dict[int, Any] = {}
+        self.looks = False  # somebody will look soon at who waits here (_certain_tasks.py): the cookies that were looked at
+        self.looked: set[int] = set()
         self._buffer: Any = ffi.new(COOKIES, _AT_ONCE)
         self._draining = self._again = self._left = self.closed = False
         self._library.watch(loop, self)
@@ -136,6 +144,16 @@ class Port:
     def forget(self, cookie: int) -> None:
         """The wait is over, however it ended."""
         self.waiting.pop(cookie, None)
+
+    def call_later(self, seconds: float, function: Callable[[], None]) -> bool:
+        """Call it on the loop's own thread, where we are, after some seconds. False: it will not be called."""
+        loop = self._loop()
+        return loop is not None and self._library.call_later(loop, seconds, function)
+
+    def call_from_any_thread(self, function: Callable[[], None]) -> bool:
+        """Call it on the loop's own thread, soon. False: it will not be called, for the loop has ended or is none of asyncio's."""
+        loop = self._loop()
+        return self._library is _asyncio_port and loop is not None and _asyncio_port.call_from_any_thread(loop, function)
 
     def drain(self, *, rung: bool = False) -> None:
         """Schedule the tasks that were woken. On the loop's own thread.
@@ -250,6 +268,11 @@ def port(loop: Any) -> Port:
         except AttributeError:  # a loop that takes none
             _ports[loop] = weakref.ref(found)
     return found
+
+
+def every_port() -> list[Port]:
+    """Return the ports of all loops whose tasks ever had to wait. From any thread."""
+    return [found for ref in list(_every_port.data) if (found := ref()) is not None]
 
 
 def own_port() -> Port | None:

@@ -77,6 +77,10 @@ _HOME = __file__.removesuffix("_owners.py") + "_"
 _STANDARD = threading.__file__.removesuffix("threading.py")
 
 
+def _is_ours(code: CodeType) -> bool:
+    return code.co_filename.startswith(_HOME)
+
+
 def _is_users(code: CodeType) -> bool:
     """Whether it is neither code of this package nor of the standard library."""
     name = code.co_filename
@@ -126,9 +130,14 @@ def _exits(code: CodeType, at: int) -> Iterator[int]:
         if target is None or target in seen:
             return
         seen.add(target)
-        if instructions[target] == _PUSH_EXC_INFO and instructions[target + 2] == _WITH_EXCEPT_START:
+        if _is_exit(instructions, target):
             yield target + 2
         at = target
+
+
+def _is_exit(instructions: bytes, target: int) -> bool:
+    """Whether a handler is that of a `with` statement."""
+    return instructions[target] == _PUSH_EXC_INFO and instructions[target + 2] == _WITH_EXCEPT_START
 
 
 def _handlers(table: bytes) -> Iterator[tuple[int, int, int]]:

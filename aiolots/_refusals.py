@@ -5,8 +5,9 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from aiolots._errors import LockTimeout, NotHeld
+from aiolots._errors import LockCorruption, LockTimeout, NotHeld
 from aiolots._waiters import MODE_NAMES
+from aiolots._word import decode
 
 if TYPE_CHECKING:
     from aiolots._front import LockBase
@@ -52,6 +53,21 @@ def only_guards(lock: LockBase[Any]) -> NoReturn:
 def not_as_a_whole(lock: LockBase[Any]) -> NoReturn:
     """A condition of the standard library waits with a re-entrant mutex."""
     raise RuntimeError(f"{lock!r} is not to be released as a whole: guards hold it, or another owner")
+
+
+def corrupt(lock: LockBase[Any]) -> NoReturn:
+    """The word has a value that no sequence of operations leads to."""
+    corrupt_word(lock.word, lock.address, lock.name)
+
+
+def corrupt_word(word: int, address: int, name: str | None) -> NoReturn:
+    """The same of a lock whose word, address and name are known."""
+    raise LockCorruption(
+        f"lock {name!r} at {address:#x}: {decode(word)}. It was overwritten, or released by who did not hold it; who waits for it "
+        "could wait for ever. Nothing was changed; aiolots.audit() compares it with its queues and guards.",
+        lock_name=name,
+        word=word,
+    )
 
 
 def value_of_released(lock: LockBase[Any]) -> NoReturn:

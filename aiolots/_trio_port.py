@@ -199,6 +199,11 @@ async def _sleep_in_scope(sleep: _Sleep, deadline: float, leave: Callable[[], No
     return False
 
 
+def call_later(_token: Any, _seconds: float, _function: Callable[[], None]) -> bool:
+    """Tasks of trio are not looked at: what may end their waits is not known."""
+    return False
+
+
 def call_soon(run: Token, function: Callable[[], None]) -> None:
     """Call it on the run's own thread."""
     with contextlib.suppress(trio.RunFinishedError):

@@ -11,10 +11,10 @@ import threading
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiolots import _blocking, _loops, _refusals
-from aiolots._lib import BY_CANCEL, BY_TIMEOUT, CLOSED, HELD, INTERRUPTED, MAIL, MISUSE, NULL, OP, PARKED, READY, ffi, lib
+from aiolots import _blocking, _loops, _refusals, _watched
+from aiolots._lib import ADDRESS, BY_CANCEL, BY_TIMEOUT, CLOSED, HELD, INTERRUPTED, MAIL, MISUSE, NULL, OP, PARKED, READY, ffi, lib
 from aiolots._seconds import deadline_ns, is_for_ever
-from aiolots._waiters import note_contention
+from aiolots._waiters import contended, note_contention
 
 if TYPE_CHECKING:
     from aiolots._front import LockBase
@@ -44,7 +44,17 @@ def release(op: Any, word: Any, *, fair: bool) -> bool:
     finally:
         if port is not None:
             port.drain()
+    if answer == MISUSE:
+        _check(word)
     return bool(answer != MISUSE)
+
+
+def _check(word: Any) -> None:
+    """A release was misuse: LockCorruption if the word is the reason."""
+    if lib.lots_word_is_impossible(word):
+        address = int(ffi.cast(ADDRESS, word))
+        lock = contended.get(address)
+        _refusals.corrupt_word(int(lib.lots_word_load(word)), address, None if lock is None else lock.name)
 
 
 def release_word(word: Any, mode: int, *, fair: bool = False, answers: list[int] | None = None) -> bool:
@@ -60,6 +70,8 @@ def release_word(word: Any, mode: int, *, fair: bool = False, answers: list[int]
     finally:
         if port is not None:
             port.drain()
+    if noted[0] == MISUSE:
+        _check(word)
     return noted[0] != MISUSE
 
 
@@ -81,12 +93,16 @@ def block(lock: LockBase[Any], op: Any, mode: int, seconds: float | None) -> boo
     """
     word = lock._word
     try:
+        if lib.lots_word_is_impossible(word):
+            _refusals.corrupt(lock)
         if seconds == 0:
             lib.lots_op_cancel(op, BY_CANCEL, NULL)
             return False
         timed = not is_for_ever(seconds)
         lib.lots_op_waits_as(op, NULL, lib.lots_thread_token() << 1 | timed, threading.get_ident())
         note_contention(lock)
+        if not timed and _watched.flags & _watched.DEADLOCKS and _watched.may_hold(lock):
+            _watched.refuse(lock, mode)
         loop = _loops.running()
         if loop is None:
             return _sleep(op, deadline_ns(seconds))
@@ -127,6 +143,8 @@ def suspend(
     cookie = 0
     try:
         loop = _loops.needs_a_loop()
+        if lib.lots_word_is_impossible(word):
+            _refusals.corrupt(lock)
         if seconds == 0:
             lib.lots_op_cancel(op, BY_CANCEL, NULL)
             yield from _loops.checkpoint()
@@ -135,6 +153,8 @@ def suspend(
         cookie = _loops.new_cookie() << 1 | (not is_for_ever(seconds))
         lib.lots_op_waits_as(op, port.mailbox, cookie, port.task_id())
         note_contention(lock)
+        if not cookie & 1 and _watched.flags & _watched.DEADLOCKS and not port.looks:
+            _watched.look_soon(port)
         moment = _loops.moment_after(seconds)
         leave = functools.partial(verbs.abandon, op, word)
         slept = False

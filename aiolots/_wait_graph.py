@@ -88,10 +88,11 @@ def _nothing_moves_while_we_look() -> bool:
 
 def tickets() -> set[tuple[Any, ...]]:
     """Return what identifies the waits for locks that have no limit: the cheapest look, to see if anybody waits for long."""
-    return {_ticket(info) for info in _infos_without_limit()}
+    return {ticket_of(info) for info in _infos_without_limit()}
 
 
-def _ticket(info: _Info) -> tuple[Any, ...]:
+def ticket_of(info: _Info) -> tuple[Any, ...]:
+    """Return what identifies a wait for a lock."""
     return ("lock", info.word, info.key, info.ticket)
 
 
@@ -144,7 +145,7 @@ def _is_known(info: _Info, seen: Look) -> bool:
 
 def _needs_of(info: _Info, lock: Any, holds: list[Hold], draining: Node | None) -> Iterator[Need]:
     word = decode(lock.word)
-    wait = Wait("lock", MODE_NAMES[info.mode], _ticket(info), lock, info.mode, word)
+    wait = Wait("lock", MODE_NAMES[info.mode], ticket_of(info), lock, info.mode, word)
     alone = [hold for hold in holds if hold.mode in ALONE]
     reads = info.mode in (READ, READ_RECURSIVE)
     for hold in alone if word.write_locked else ():
@@ -243,24 +244,40 @@ def _find_stuck(seen: Look) -> None:
     if not seen.stuck:
         return
     # What has a limit, or is ended when what awaits it is, goes on one day.
+    awaiting = _awaiting(seen)
+    ended: dict[Node, bool] = {}
+    for node in [node for node in seen.stuck if node[0] == "task"]:
+        if _may_be_ended(node, awaiting, seen, ended):
+            seen.needs[node] = [need for need in seen.needs[node] if need.wait.kind == "loop"]
+    _reduce(seen)
+
+
+def _awaiting(seen: Look) -> dict[Node, list[Node]]:
     awaiting: dict[Node, list[Node]] = {}
     for node, needs in seen.needs.items():
         for need in needs:
             if need.wait.kind == "await":
                 for other in need.nodes:
                     awaiting.setdefault(other, []).append(node)
-    ended: dict[Node, bool] = {}
-    for node in [node for node in seen.stuck if node[0] == "task"]:
-        above, todo = {node}, [node]
-        while todo:
-            above.update(new := [other for other in awaiting.get(todo.pop(), ()) if other not in above])
-            todo += new
-        for other in above:
-            if other not in ended:
-                ended[other] = other[0] == "task" and tasks_of.may_be_ended(seen.tasks[other[1]])
-        if any(ended[other] for other in above):
-            seen.needs[node] = [need for need in seen.needs[node] if need.wait.kind == "loop"]
-    _reduce(seen)
+    return awaiting
+
+
+def _may_be_ended(start: Node, awaiting: dict[Node, list[Node]], seen: Look, ended: dict[Node, bool]) -> bool:
+    """Whether a task, or one that awaits it, is inside of something that ends it by a time."""
+    above, todo = {start}, [start]
+    while todo:
+        above.update(new := [other for other in awaiting.get(todo.pop(), ()) if other not in above])
+        todo += new
+    for other in above:
+        if other not in ended:
+            ended[other] = other[0] == "task" and tasks_of.may_be_ended(seen.tasks[other[1]])
+    return any(ended[other] for other in above)
+
+
+def waits_for_ever(task: int) -> bool:
+    """Whether what a task (its id) waits for has no limit around it. False where tasks cannot be looked at."""
+    seen = look()
+    return task in seen.tasks and not _may_be_ended(("task", task), _awaiting(seen), seen, {})
 
 
 def _reduce(seen: Look) -> None:

@@ -32,13 +32,32 @@ import time
 import warnings
 from collections.abc import Callable
 
-from aiolots import _cycles, _wait_graph
+from aiolots import _certain, _certain_tasks, _cycles, _wait_graph, _watched
 from aiolots._cycles import Cycle, Held, Owner
 from aiolots._seconds import checked
 
-__all__ = ["Cycle", "Held", "Owner", "check", "is_running", "start", "stop"]
+__all__ = ["Cycle", "Held", "Owner", "check", "is_immediate", "is_running", "set_immediate", "start", "stop"]
 
 _log = logging.getLogger("aiolots")
+
+_watched.looks_at_threads(_certain_tasks.refuse)
+_watched.looks_at_joined(_certain.refuse_joined)
+_watched.looks_at_tasks(_certain_tasks.look_soon)
+_watched.watch(_watched.DEADLOCKS, on=True)
+
+
+def set_immediate(on: bool) -> bool:
+    """Choose whether a wait that is certain to be for ever raises DeadlockError; return what it was. On, to begin with.
+
+    Off, it waits, for the watcher to find. What is certain: docs/semantics.md. For the whole process and from the next wait on;
+    never waits.
+    """
+    return _watched.watch(_watched.DEADLOCKS, on=on)
+
+
+def is_immediate() -> bool:
+    """Return whether a wait that is certain to be for ever raises DeadlockError. Never waits."""
+    return bool(_watched.flags & _watched.DEADLOCKS)
 
 
 def check() -> list[Cycle]:
@@ -65,8 +84,9 @@ def _check(seconds_of: Callable[[_wait_graph.Wait], float | None]) -> list[tuple
 class _Watch:
     """A thread that looks every half an interval, and closely where somebody was waiting at the look before."""
 
-    def __init__(self, interval: float, on_deadlock: Callable[[Cycle], object]) -> None:
+    def __init__(self, interval: float, on_deadlock: Callable[[Cycle], object], ends: bool) -> None:
         self._interval = interval
+        self._ends = ends
         self._on_deadlock = on_deadlock
         self._ended = threading.Event()
         self._reported: set[frozenset[object]] = set()
@@ -90,9 +110,11 @@ class _Watch:
         if self._since and min(self._since.values()) == now:
             return  # nobody waits for long; without anybody there may be a cycle of joins and awaits
         found = _check(lambda wait: None if wait.lock is None else self._seconds(now, wait.identity))
-        new = [cycle for cycle, key in found if key not in self._reported]
+        new = [(cycle, key) for cycle, key in found if key not in self._reported]
         self._reported = {key for _, key in found}
-        for cycle in new:
+        for cycle, key in new:
+            if self._ends:
+                _certain_tasks.end_one(key, str(cycle))
             self._on_deadlock(cycle)
 
     def _seconds(self, now: float, ticket: object) -> float | None:
@@ -114,8 +136,11 @@ def abort(cycle: Cycle) -> None:
     os.abort()
 
 
-def start(interval: float = 1.0, on_deadlock: Callable[[Cycle], object] = log) -> None:
+def start(interval: float = 1.0, on_deadlock: Callable[[Cycle], object] = log, *, end_a_task: bool = False) -> None:
     """Watch from a daemon thread, and call `on_deadlock` there once for each cycle.
+
+    With `end_a_task`, the wait of one task of each cycle ends by DeadlockError, with the report as its text; of a cycle of
+    threads alone none does: nobody but the thread itself can leave a queue safely.
 
     A cycle is found between half an interval and one (in seconds) after it closed. The default logs it as CRITICAL to the
     logger "aiolots". What on_deadlock raises is logged, and watching goes on. Started again, the new settings hold. A forked
@@ -125,7 +150,7 @@ def start(interval: float = 1.0, on_deadlock: Callable[[Cycle], object] = log) -
     if checked(interval) <= 0:
         raise ValueError("the interval is to be above 0 seconds")
     stop()
-    _watch = _Watch(interval, on_deadlock)
+    _watch = _Watch(interval, on_deadlock, end_a_task)
     _watch.thread.start()
 
 
@@ -152,10 +177,18 @@ if hasattr(os, "register_at_fork"):
 
 
 def start_as_environment_says() -> None:
-    """AIOLOTS_DEADLOCK=report logs deadlocks, =abort ends the process at the first one; anything else warns."""
-    handlers: dict[str, Callable[[Cycle], object]] = {"report": log, "abort": abort}
-    what = os.environ.get("AIOLOTS_DEADLOCK", "")
-    if what in handlers:
-        start(on_deadlock=handlers[what])
-    elif what:
-        warnings.warn(f"AIOLOTS_DEADLOCK={what!r} is none of {', '.join(handlers)}: nobody watches", stacklevel=2)
+    """AIOLOTS_DEADLOCK=report logs deadlocks, =raise also ends a task's wait, =abort ends the process at the first one.
+
+    With `wait` (alone, or as in `report,wait`) waits that are certain to be for ever are not refused. Anything else warns.
+    """
+    words = {word.strip() for word in os.environ.get("AIOLOTS_DEADLOCK", "").split(",")} - {""}
+    if unknown := words - {"report", "raise", "abort", "wait"}:
+        warnings.warn(
+            f"AIOLOTS_DEADLOCK: {', '.join(sorted(unknown))} is none of report, raise, abort, wait: ignored", stacklevel=2
+        )
+    if "wait" in words:
+        set_immediate(False)
+    if "abort" in words:
+        start(on_deadlock=abort)
+    elif words & {"report", "raise"}:
+        start(end_a_task="raise" in words)

@@ -418,3 +418,5 @@ uint32_t lots_op_mode(const lots_op *op) { return op_waiter((lots_op *)op)->mode
 int lots_try(lots_word *word, uint32_t mode) { return word_try(word, &lots_modes[mode]); }
 
 uint64_t lots_word_load(const lots_word *word) { return word_load((lots_word *)word); }
+
+int lots_word_is_impossible(const lots_word *word) { return word_is_impossible(word_load((lots_word *)word)); }

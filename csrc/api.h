@@ -81,6 +81,8 @@ typedef struct lots_waiter_info {
 /* --- the word ------------------------------------------------------------------------------------------------ */
 
 uint64_t lots_word_load(const lots_word *word);
+/* Whether no sequence of operations leads to its value: it was overwritten, or a count went below zero. */
+int lots_word_is_impossible(const lots_word *word);
 /* Acquire without waiting and without an op: 1 or 0. */
 int lots_try(lots_word *word, uint32_t mode);
 /* Release what `mode` holds. LOTS_READY, or LOTS_MISUSE when the word says that nobody holds so. `own` is the mailbox of

@@ -104,6 +104,18 @@ static inline int word_has_readers(uint64_t w) { return (w & READERS) != 0; }
 /* The last reader is out and a writer sleeps on it. */
 static inline int word_drained(uint64_t w) { return (w & (READERS | WRITER_PARKED)) == WRITER_PARKED; }
 
+/* A value that no sequence of operations leads to: what a borrow or a stray write leaves behind. It names the same as decode in
+ * aiolots/_word.py. Never true in a state of the table above. */
+#define MOST_READERS ((uint64_t)1 << 32) /* no process has so many */
+static inline int word_is_impossible(uint64_t w)
+{
+    if (w / ONE_READER > MOST_READERS)
+        return 1;
+    if (w & UPGRADABLE)
+        return (w & (WRITER | WRITER_PARKED)) || !word_has_readers(w);
+    return (w & (WRITER | WRITER_PARKED)) == WRITER_PARKED;
+}
+
 /* Nobody keeps those who queue at `addr` out: whoever is in, if anybody, will not wake them on leaving. */
 static inline int word_is_open(uint64_t w) { return !(w & (WRITER | UPGRADABLE)); }
 

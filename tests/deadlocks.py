@@ -342,6 +342,7 @@ def main(name: str) -> None:
         sys.stdout.flush()
         os._exit(0)
 
+    deadlock.set_immediate(False)
     globals()[name]()
     deadlock.start(interval=0.5, on_deadlock=reported)
     time.sleep(LIMIT)  # the watcher ends the process

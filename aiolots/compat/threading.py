@@ -104,6 +104,8 @@ class Lock(Mutex[None]):
 
     __slots__ = ()
 
+    _may_signal = True  # acquire() may wait for another thread's release: never refused (_certain.py)
+
     def __init__(self, *, name: str | None = None) -> None:
         super().__init__(None, name=name)
 

@@ -15,6 +15,7 @@
 #include "reentrant.h"
 
 #include "clock.h"
+#include "watch.h"
 
 #define NEW 0
 #define WAITING 1
@@ -196,7 +197,7 @@ static int begin(Awaiting *a)
     }
     a->port = port_of(a->loop);
     if (!a->port || !(a->mailbox = mailbox_of(a->port)) || !(a->waiting = PyObject_GetAttr(a->port, names.s_waiting)) ||
-        note_contention(a->lock))
+        note_contention(a->lock) || (a->seconds < 0 && watches(WATCH_DEADLOCKS) && look_soon(a->port)))
         return -1;
     cookie = a64_fetch_add(&cookies, 2, RELAXED) | (a->seconds >= 0); /* no lock word: a number for each */
     a->cookie = PyLong_FromUnsignedLongLong(cookie);
@@ -283,6 +284,10 @@ static PySendResult send_inside(PyObject *self, PyObject *value, PyObject **resu
         } else {
             if (a->levels && (handed = reentrant_enter((Reentrant *)a->lock, &a->who, 1)))
                 return handed < 0 ? fail(a) : end(a, 1, result);
+            if (word_is_impossible(word_load(&a->lock->word))) {
+                corrupt(a->lock);
+                return fail(a);
+            }
             if (a->seconds == 0)
                 return end(a, 0, result);
             if (begin(a))

@@ -2,6 +2,8 @@
  * subclasses. A mutex is fair by the mode in which others wait for it, so only who may wait has to know which one it is. */
 #include "native.h"
 
+#include "watch.h"
+
 static int lock_init(PyObject *self, PyObject *arguments, PyObject *keywords)
 {
     static char *known[] = {"value", "name", NULL};
@@ -173,6 +175,8 @@ static PyObject *mutex_acquire_for(Lock *lock, int limit_kind, double limit)
     if (late)
         Py_RETURN_FALSE;
     lock_set_holder(lock, holder_of_this_thread(0));
+    if (watches(WATCH_SUSPENDS))
+        taken_by_thread((PyObject *)lock);
     Py_RETURN_TRUE;
 }
 

@@ -1,6 +1,8 @@
 /* The module aiolots._native. */
 #include "reentrant.h"
 
+#include "watch.h"
+
 const lots_capi *core;
 Names names;
 
@@ -121,6 +123,7 @@ static int native_exec(PyObject *module)
 
 static PyMethodDef native_methods[] = {
     {"drain", (PyCFunction)(void (*)(void))native_drain, METH_FASTCALL, "drain(port, rung): schedule the tasks that were woken."},
+    {"watch", native_watch, METH_O, "watch(flags): which of watch.h's are set; all others are not."},
     {"readers", native_readers, METH_O, "readers(lock): [(mode, thread token, by a task)] of each share that is held."},
     {0},
 };

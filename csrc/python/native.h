@@ -12,6 +12,8 @@
  *   slow.c       the slow path: a thread sleeps on an op on its stack; release that has somebody to wake
  *   awaiting.c   the slow path: what a task awaits
  *   foreign.c    whether its library may be another than asyncio
+ *   watch.c      what is looked at beyond locking: deadlocks that are certain, corrupt words, guards over a suspension
+ *   joined.c     whether somebody joins a thread that waits
  *   mail.c       the delivery of a mailbox
  *   readers.c    who holds a share
  *   spare.c      bound methods and StopIterations, one of each kept for the next time
@@ -81,12 +83,15 @@ typedef struct {
     X(aiolots._changing, upgrade) X(aiolots._changing, try_upgrade_for)                                          \
     X(aiolots._changing, bump) X(aiolots._mapping, mapped) X(aiolots._mapping, mapped_attribute)                        \
     X(aiolots._mapping, mapped_item) X(asyncio, InvalidStateError) X(gc, get_objects)                                          \
+    X(aiolots._watched, refuse) X(aiolots._watched, refuse_joined) X(aiolots._watched, join_code)                   \
+    X(aiolots._watched, look_soon) X(aiolots._watched, taken_by_thread) X(aiolots._refusals, corrupt)                \
     X(aiolots._loops, running) X(aiolots._loops, in_trio) X(aiolots._loops, trio_context) X(aiolots._wait, acquire) \
     X(aiolots._owner, running_task) X(aiolots._refusals, not_owned) X(aiolots._refusals, only_guards)                \
     X(aiolots._refusals, not_as_a_whole) X(aiolots._native_levels, enter_elsewhere)
 #define NATIVE_STRINGS(X)                                                                                            \
     X(_aiolots_port) X(address) X(waiting) X(create_future) X(set_result) X(call_later) X(cancel) X(__await__)        \
-    X(throw) X(close) X(timeout) X(seconds) X(moment) X(trio) X(__dict__) X(__asyncio_running_event_loop__)
+    X(throw) X(close) X(timeout) X(seconds) X(moment) X(looks) X(_ident) X(trio) X(__dict__)                        \
+    X(__asyncio_running_event_loop__)
 
 typedef struct {
 #define X(module, name) PyObject *name;
@@ -138,8 +143,8 @@ static inline void lock_set_holder(Lock *l, uint64_t holder)
 
 /* slow.c */
 int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_out); /* 0, or -1 with an exception */
+int release_slow(Lock *lock, unsigned mode, int fair);   /* 0, perhaps with an exception, or LOTS_MISUSE: nobody holds so */
 int release_with(Lock *lock, unsigned mode, int fair, PyObject *port); /* the same, with own_port() or NULL, which it takes */
-int release_slow(Lock *lock, unsigned mode, int fair);   /* 0, or LOTS_MISUSE: nobody holds so. See drain_port */
 PyObject *running_loop(void);                            /* new reference; NULL without an exception: none */
 PyObject *port_of(PyObject *loop);                       /* new reference; NULL with an exception */
 PyObject *own_port(void);                                /* new reference; NULL without an exception: none */

@@ -12,6 +12,7 @@
 #include "native.h"
 
 #include "clock.h"
+#include "watch.h"
 
 PyTypeObject *const request_types[LOTS_MODES] = {
     [LOTS_READ] = &ReadRequestType,
@@ -109,6 +110,8 @@ static PyObject *request_acquire(PyObject *self, PyObject *Py_UNUSED(ignored))
             return request_timed_out(r, (double)(clock_now() - began) / 1e9);
     }
     becomes_held(r, 0);
+    if (watches(WATCH_SUSPENDS))
+        taken_by_thread(self);
     return Py_NewRef(self);
 }
 

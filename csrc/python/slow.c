@@ -4,6 +4,7 @@
 
 #include "clock.h"
 #include "nogil_wait.h"
+#include "watch.h"
 
 #include <math.h>
 
@@ -106,15 +107,21 @@ static void abandon(lots_op *op)
     Py_XDECREF(port);
 }
 
-static int sleep_on(lots_op *op, int64_t deadline)
+static int sleep_on(Lock *lock, unsigned mode, lots_op *op, int64_t deadline)
 {
-    int answer;
+    int answer, looks = deadline == LOTS_NEVER && watches(WATCH_DEADLOCKS);
     for (;;) {
-        answer = nogil_wait(op, deadline, core->op_look_wait, core->op_interrupt);
-        if (answer != LOTS_INTERRUPTED)
+        PyObject *none;
+        answer = looks ? wait_until_joined(op) : LOTS_PARKED;
+        if (answer == LOTS_PARKED)
+            answer = nogil_wait(op, deadline, core->op_look_wait, core->op_interrupt);
+        looks = looks && answer == LOTS_INTERRUPTED;
+        if (answer == LOTS_LOOK)
+            none = PyObject_CallFunction(names.refuse_joined, "Oi", lock, (int)mode);
+        else if (answer != LOTS_INTERRUPTED)
             return answer;
-        /* Bytecode runs the signal handlers, and raises what other threads have sent to this one. */
-        PyObject *none = PyObject_CallNoArgs(names.interrupted);
+        else /* Bytecode runs the signal handlers, and raises what other threads have sent to this one. */
+            none = PyObject_CallNoArgs(names.interrupted);
         Py_XDECREF(none);
         if (!none) {
             PyObject *type, *value, *traceback;
@@ -133,9 +140,13 @@ int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_ou
     lots_op op;
     int answer;
     *timed_out = seconds == 0;
+    if (word_is_impossible(word_load(&lock->word)))
+        return corrupt(lock);
     if (seconds == 0)
         return 0;
     if (note_contention(lock))
+        return -1;
+    if (seconds < 0 && watches(WATCH_DEADLOCKS) && refuse_deadlock(lock, mode))
         return -1;
     loop = running_loop();
     if (loop) { /* parks the loop: the policy, the refusal of what never ends, and its tasks passed over meanwhile */
@@ -145,7 +156,7 @@ int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_ou
             return -1;
     }
     core->op_init(&op, &lock->word, mode, NULL, core->thread_token() << 1 | (seconds >= 0), PyThread_get_thread_ident());
-    answer = sleep_on(&op, seconds < 0 ? LOTS_NEVER : clock_now() + (int64_t)ceil(seconds * 1e9));
+    answer = sleep_on(lock, mode, &op, seconds < 0 ? LOTS_NEVER : clock_now() + (int64_t)ceil(seconds * 1e9));
     if (blocked) {
         PyObject *type, *value, *traceback;
         PyErr_Fetch(&type, &value, &traceback);
@@ -171,5 +182,10 @@ int release_with(Lock *lock, unsigned mode, int fair, PyObject *port)
     if (answer & LOTS_MAIL)
         drain_port(port, mailbox, 0);
     Py_XDECREF(port);
-    return (answer & ~LOTS_MAIL) == LOTS_READY ? 0 : LOTS_MISUSE;
+    if ((answer & ~LOTS_MAIL) == LOTS_READY)
+        return 0;
+    if (!word_is_impossible(word_load(&lock->word)))
+        return LOTS_MISUSE;
+    corrupt(lock);
+    return 0; /* with the exception */
 }

@@ -1,0 +1,104 @@
+"""What is looked at beyond locking, and who looks: set from above, asked for on the slow paths of both fronts.
+
+The flags are csrc/python/watch.h's. What looks stands above the locks (it follows guards, tasks and frames), so it puts itself
+in here when it is imported; until then nothing is looked at.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from aiolots._lib import lib
+from aiolots._word import ONE_READER
+
+if TYPE_CHECKING:
+    from aiolots._front import LockBase
+    from aiolots._loops import Port
+
+DEADLOCKS, SUSPENDS = 1, 2
+join_code = threading.Thread.join.__code__
+
+flags = 0
+_use: list[Callable[[int], Any]] = []  # the native front's setter
+
+
+def watch(flag: int, *, on: bool) -> bool:
+    """Switch one flag; return what it was."""
+    global flags
+    before = bool(flags & flag)
+    flags = flags | flag if on else flags & ~flag
+    for use in _use:
+        use(flags)
+    return before
+
+
+def tell(use: Callable[[int], Any]) -> None:
+    """Have a front told of the flags."""
+    _use.append(use)
+    use(flags)
+
+
+# --- who looks ----------------------------------------------------------------------------------------------------------
+
+_refuse: Callable[[LockBase[Any], int], None] | None = None
+_refuse_joined: Callable[[LockBase[Any], int], None] | None = None
+_look_soon: Callable[[Port], None] | None = None
+_taken_by_thread: Callable[[Any], None] | None = None
+
+
+def looks_at_threads(function: Callable[[LockBase[Any], int], None]) -> None:
+    """Have it raise DeadlockError for a thread that is about to wait without a limit."""
+    global _refuse  # noqa: PLW0603
+    _refuse = function
+
+
+def looks_at_joined(function: Callable[[LockBase[Any], int], None]) -> None:
+    """Have it raise DeadlockError for a thread that waits without a limit while another one joins it."""
+    global _refuse_joined  # noqa: PLW0603
+    _refuse_joined = function
+
+
+def looks_at_tasks(function: Callable[[Port], None]) -> None:
+    """Have it look, soon, at the tasks of a loop that wait."""
+    global _look_soon  # noqa: PLW0603
+    _look_soon = function
+
+
+def looks_at_guards(function: Callable[[Any], None]) -> None:
+    """Have it told of a guard, or a mutex, that was just taken with the thread's colour."""
+    global _taken_by_thread  # noqa: PLW0603
+    _taken_by_thread = function
+
+
+def may_hold(lock: LockBase[Any]) -> bool:
+    """Whether this thread may hold it, for all that is known cheaply."""
+    if lock.word >= ONE_READER:
+        return True
+    here = lib.lots_thread_token()
+    return any(holder.thread == here for holder in lock._holder_list())
+
+
+def refuse(lock: LockBase[Any], mode: int) -> None:
+    """Raise DeadlockError if this thread could wait for ever. Before it is queued."""
+    if _refuse is not None:
+        _refuse(lock, mode)
+
+
+def refuse_joined(lock: LockBase[Any], mode: int) -> None:
+    """Raise DeadlockError if the thread that joins this one keeps it out for ever. While it is in no queue."""
+    if _refuse_joined is not None:
+        _refuse_joined(lock, mode)
+
+
+def look_soon(port: Port) -> None:
+    """A task of this loop is about to wait without a limit."""
+    if _look_soon is not None:
+        _look_soon(port)
+
+
+def taken_by_thread(held: Any) -> None:
+    """A request, or a mutex without one, was acquired with the thread's colour."""
+    if _taken_by_thread is not None:
+        _taken_by_thread(held)
