@@ -12,6 +12,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from aiolots import _blocking, _loops, _refusals
+from aiolots._events import ACQUIRED, CANCELLED, TIMED_OUT, wait_is_over
 from aiolots._lib import BY_CANCEL, BY_TIMEOUT, CLOSED, HELD, INTERRUPTED, MAIL, MISUSE, NULL, OP, PARKED, READY, ffi, lib
 from aiolots._seconds import deadline_ns, is_for_ever
 from aiolots._waiters import note_contention
@@ -74,26 +75,41 @@ def abandon(op: Any, word: Any) -> None:
             port.drain()
 
 
+def counted(lock: LockBase[Any], op: Any, mode: int, *, is_task: bool) -> None:
+    """It is about to wait: note the lock, and count the wait."""
+    note_contention(lock)
+    kept = lock._kept
+    if kept is not None:
+        lib.lots_op_counts(op, kept.record(mode, is_task))
+
+
 def block(lock: LockBase[Any], op: Any, mode: int, seconds: float | None) -> bool:
     """Acquire from a thread, sleeping up to `seconds` (None: for ever). False: it timed out.
 
     The op is past lots_op_try. Interrupted by signals whose handlers raise; DeadlockError if it could never end.
     """
     word = lock._word
+    told = False
     try:
         if seconds == 0:
             lib.lots_op_cancel(op, BY_CANCEL, NULL)
             return False
         timed = not is_for_ever(seconds)
         lib.lots_op_waits_as(op, NULL, lib.lots_thread_token() << 1 | timed, threading.get_ident())
-        note_contention(lock)
+        counted(lock, op, mode, is_task=False)
         loop = _loops.running()
         if loop is None:
-            return _sleep(op, deadline_ns(seconds))
-        with _blocking.running_loop(lock, mode, loop, timed=timed):
-            return _sleep(op, deadline_ns(seconds))
+            acquired = _sleep(op, deadline_ns(seconds))
+        else:
+            with _blocking.running_loop(lock, mode, loop, timed=timed):
+                acquired = _sleep(op, deadline_ns(seconds))
+        told = True
+        wait_is_over(lock, op, mode, False, ACQUIRED if acquired else TIMED_OUT)
+        return acquired
     except BaseException:
         abandon(op, word)
+        if not told:
+            wait_is_over(lock, op, mode, False, CANCELLED)
         raise
 
 
@@ -111,7 +127,8 @@ def suspend(lock: LockBase[Any], op: Any, seconds: float | None) -> Generator[An
     """
     word = lock._word
     port: _loops.Port | None = None
-    cookie = 0
+    cookie = mode = 0
+    told = False
     try:
         loop = _loops.needs_a_loop()
         if seconds == 0:
@@ -121,7 +138,8 @@ def suspend(lock: LockBase[Any], op: Any, seconds: float | None) -> Generator[An
         port = _loops.port(loop)
         cookie = _loops.new_cookie() << 1 | (not is_for_ever(seconds))
         lib.lots_op_waits_as(op, port.mailbox, cookie, port.task_id())
-        note_contention(lock)
+        mode = int(lib.lots_op_mode(op))
+        counted(lock, op, mode, is_task=True)
         moment = _loops.moment_after(seconds)
         leave = functools.partial(abandon, op, word)
         slept = False
@@ -131,6 +149,8 @@ def suspend(lock: LockBase[Any], op: Any, seconds: float | None) -> Generator[An
             if answer == READY:
                 if not slept:
                     yield from port.checkpoint()
+                told = True
+                wait_is_over(lock, op, mode, True, ACQUIRED)
                 return True
             if answer == CLOSED:
                 _refusals.loop_closed()
@@ -141,9 +161,14 @@ def suspend(lock: LockBase[Any], op: Any, seconds: float | None) -> Generator[An
                 answer = lib.lots_op_cancel(op, BY_TIMEOUT, port.mailbox)
                 if answer & MAIL:
                     port.drain()
-                return bool(answer & ~MAIL == READY)
+                acquired = bool(answer & ~MAIL == READY)
+                told = True
+                wait_is_over(lock, op, mode, True, ACQUIRED if acquired else TIMED_OUT)
+                return acquired
     except BaseException:
         abandon(op, word)
+        if not told:
+            wait_is_over(lock, op, mode, True, CANCELLED)
         raise
     finally:
         if port is not None:

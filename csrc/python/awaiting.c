@@ -29,6 +29,8 @@ typedef struct {
     lots_mailbox *mailbox;
     double limit, seconds;
     int64_t began, deadline;
+    PyObject *site; /* without a request: where it is awaited */
+    int site_at;
     uint8_t mode, limit_kind, stage;
     lots_a32 running;
     lots_op op;
@@ -51,6 +53,7 @@ PyObject *await_slowly(Lock *lock, unsigned mode, int limit_kind, double limit, 
     a->stage = NEW;
     a->seconds = -1;
     a->began = a->deadline = 0;
+    a->site = request ? NULL : here(&a->site_at);
     a32_store(&a->running, 0, RELAXED);
     PyObject_GC_Track(a);
     return (PyObject *)a;
@@ -74,6 +77,12 @@ static void forget(Awaiting *a)
     Py_CLEAR(a->cookie);
 }
 
+static int told(Awaiting *a, int how)
+{
+    Request *r = (Request *)a->request;
+    return wait_over(a->lock, &a->op, a->mode, 1, how, r ? r->site : a->site, r ? r->site_at : a->site_at);
+}
+
 /* The one cancel, for every early end but the timer's. An exception that is set stays set. */
 static void abandon(Awaiting *a)
 {
@@ -92,24 +101,31 @@ static void abandon(Awaiting *a)
         if (answer & LOTS_MAIL)
             drain_port(port, own, 0);
         Py_XDECREF(port);
-        if (PyErr_Occurred() && !type) /* a signal handler's, out of the drain */
-            PyErr_Fetch(&type, &value, &traceback);
-        PyErr_Clear();
+        keep_first(&type, &value, &traceback); /* a signal handler's, out of the drain */
+        if ((answer & ~LOTS_MAIL) == LOTS_WITHDRAWN)
+            told(a, WAIT_CANCELLED);
+        keep_first(&type, &value, &traceback);
     }
     if (was == HANDED_OVER && a->steps)
         Py_XDECREF(PyObject_CallMethodNoArgs(a->steps, names.s_close));
     stop_waiting(a);
-    if (PyErr_Occurred() && !type)
-        PyErr_Fetch(&type, &value, &traceback);
-    PyErr_Clear();
+    keep_first(&type, &value, &traceback);
     forget(a);
     if (a->request && was != ENDED)
         request_awaited(a->request, -1, 0);
     PyErr_Restore(type, value, traceback);
 }
 
+static PySendResult fail(Awaiting *a)
+{
+    abandon(a);
+    return PYGEN_ERROR;
+}
+
 static PySendResult end(Awaiting *a, int acquired, PyObject **result)
 {
+    if (a->stage == WAITING && told(a, acquired ? WAIT_ACQUIRED : WAIT_TIMED_OUT))
+        return fail(a); /* a signal handler's: what it has got is released */
     a->stage = ENDED;
     stop_waiting(a);
     forget(a);
@@ -120,12 +136,6 @@ static PySendResult end(Awaiting *a, int acquired, PyObject **result)
         *result = Py_NewRef(Py_None);
     }
     return *result ? PYGEN_RETURN : PYGEN_ERROR;
-}
-
-static PySendResult fail(Awaiting *a)
-{
-    abandon(a);
-    return PYGEN_ERROR;
 }
 
 /* A future that the next wake will find. */
@@ -182,6 +192,7 @@ static int begin(Awaiting *a)
 {
     PyObject *task;
     uint64_t cookie;
+    lots_contention *record;
     a->loop = running_loop();
     if (!a->loop) {
         Py_XDECREF(PyObject_CallNoArgs(names.needs_a_loop));
@@ -189,7 +200,7 @@ static int begin(Awaiting *a)
     }
     a->port = port_of(a->loop);
     if (!a->port || !(a->mailbox = mailbox_of(a->port)) || !(a->waiting = PyObject_GetAttr(a->port, names.s_waiting)) ||
-        note_contention(a->lock))
+        note_contention(a->lock) || record_of(a->lock, a->mode, 1, &record))
         return -1;
     cookie = a64_fetch_add(&cookies, 2, RELAXED) | (a->seconds >= 0); /* no lock word: a number for each */
     a->cookie = PyLong_FromUnsignedLongLong(cookie);
@@ -198,6 +209,7 @@ static int begin(Awaiting *a)
         return -1;
     a->deadline = a->seconds < 0 ? 0 : a->began + (int64_t)(a->seconds * 1e9);
     core->op_init(&a->op, &a->lock->word, a->mode, a->mailbox, cookie, (uint64_t)(uintptr_t)task);
+    core->op_counts(&a->op, record);
     Py_DECREF(task);
     return 0;
 }
@@ -319,17 +331,8 @@ static PyObject *throw_inside(PyObject *self, PyObject *arguments)
     PyObject *method, *moved = NULL, *result = NULL;
     PySendResult answer;
     if (a->stage != WAITING && a->stage != HANDED_OVER) {
-        PyObject *kind = NULL, *value = NULL, *traceback = NULL;
-        if (!PyArg_ParseTuple(arguments, "O|OO", &kind, &value, &traceback))
-            return NULL;
-        if (!PyExceptionInstance_Check(kind) && !PyExceptionClass_Check(kind)) /* it goes on as it was, like a generator */
-            return PyErr_Format(PyExc_TypeError, "exceptions must be classes or instances deriving from BaseException, not %.100s",
-                                Py_TYPE(kind)->tp_name);
-        if (PyExceptionInstance_Check(kind))
-            PyErr_SetObject((PyObject *)Py_TYPE(kind), kind);
-        else
-            PyErr_SetObject(kind, value ? value : Py_None);
-        abandon(a);
+        if (raise_thrown(arguments)) /* else it goes on as it was, like a generator */
+            abandon(a);
         return NULL;
     }
     method = PyObject_GetAttr(a->steps, names.s_throw);
@@ -340,13 +343,7 @@ static PyObject *throw_inside(PyObject *self, PyObject *arguments)
         return moved; /* the future asks to wait on */
     answer = PYGEN_ERROR;
     if (PyErr_ExceptionMatches(PyExc_StopIteration)) {
-        PyObject *type, *value, *traceback;
-        PyErr_Fetch(&type, &value, &traceback);
-        PyErr_NormalizeException(&type, &value, &traceback);
-        moved = PyObject_GetAttrString(value, "value");
-        Py_XDECREF(type);
-        Py_XDECREF(value);
-        Py_XDECREF(traceback);
+        moved = stopped_with();
         answer = moved ? PYGEN_RETURN : PYGEN_ERROR;
     }
     answer = went(a, answer, moved, &result);
@@ -418,6 +415,7 @@ static void awaiting_dealloc(PyObject *self)
     PyObject_GC_UnTrack(self);
     awaiting_clear(self);
     Py_XDECREF(a->cookie);
+    Py_XDECREF(a->site);
     Py_XDECREF(a->waiting);
     Py_XDECREF(a->port); /* last but the lock: the mailbox was the op's */
     Py_XDECREF(a->request);

@@ -11,6 +11,7 @@
  *   foreign.c    whether its library may be another than asyncio
  *   mail.c       the delivery of a mailbox
  *   readers.c    who holds a share
+ *   counting.c   what waiting has cost, and where the longest wait was
  *   spare.c      bound methods and StopIterations, one of each kept for the next time
  *   module.c     the module
  *
@@ -33,7 +34,7 @@ typedef struct {
     PyObject_HEAD
     lots_word word;
     PyObject *value;
-    PyObject *name;
+    PyObject *name; /* or, once somebody had to wait, what is counted, with the name in it: counting.c */
     PyObject *weakrefs;
     lots_a64 holder; /* of the exclusive hold: thread ident | HOLDER_IS_TASK; 0: none. For DeadlockError, not for exclusion */
 } Lock;
@@ -72,10 +73,10 @@ typedef struct {
     X(aiolots._changing, upgrade) X(aiolots._changing, try_upgrade_for)                                          \
     X(aiolots._changing, bump) X(aiolots._mapping, mapped) X(aiolots._mapping, mapped_attribute)                        \
     X(aiolots._mapping, mapped_item) X(asyncio, InvalidStateError) X(gc, get_objects)                                          \
-    X(aiolots._loops, running) X(aiolots._loops, in_trio) X(aiolots._loops, trio_context) X(aiolots._wait, acquire)
+    X(aiolots._events, wait_ended) X(aiolots._loops, running) X(aiolots._loops, in_trio) X(aiolots._loops, trio_context) X(aiolots._wait, acquire)
 #define NATIVE_STRINGS(X)                                                                                            \
     X(_aiolots_port) X(address) X(waiting) X(create_future) X(set_result) X(call_later) X(cancel) X(__await__)        \
-    X(throw) X(close) X(timeout) X(seconds) X(moment) X(trio) X(__dict__)
+    X(throw) X(close) X(address_of) X(__name__) X(timeout) X(seconds) X(moment) X(trio) X(__dict__)
 
 typedef struct {
 #define X(module, name) PyObject *name;
@@ -90,7 +91,7 @@ typedef struct {
 
 extern Names names;
 extern PyTypeObject RwLockBaseType, MutexBaseType, FairMutexBaseType, RequestType, ReadRequestType, WriteRequestType, UpgradableRequestType,
-    MutexRequestType, ReadyType, AwaitingType,
+    MutexRequestType, ReadyType, AwaitingType, CountedType,
     BoundType, BinderType, FinishedType;
 
 extern const lots_capi *core;
@@ -125,6 +126,14 @@ static inline void lock_set_holder(Lock *l, uint64_t holder)
     a64_store(&l->holder, (a64_load(&l->holder, RELAXED) & LOCK_WAS_NOTED) | holder, RELAXED);
 }
 
+/* An exception that is set is the one to go on with, if there was none. */
+static inline void keep_first(PyObject **type, PyObject **value, PyObject **traceback)
+{
+    if (PyErr_Occurred() && !*type)
+        PyErr_Fetch(type, value, traceback);
+    PyErr_Clear();
+}
+
 /* slow.c */
 int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_out); /* 0, or -1 with an exception */
 int release_slow(Lock *lock, unsigned mode, int fair);   /* 0, or LOTS_MISUSE: nobody holds so. See drain_port */
@@ -134,6 +143,24 @@ PyObject *own_port(void);                                /* new reference; NULL 
 lots_mailbox *mailbox_of(PyObject *port);                /* NULL for NULL */
 double limit_left(int kind, double limit);               /* seconds from now; negative: for ever */
 int note_contention(Lock *lock);
+
+/* counting.c */
+PyObject *lock_name(Lock *lock); /* new reference */
+PyObject *lock_rename(Lock *lock, PyObject *name); /* in a critical section; returns what is to be let go of */
+/* What the waits of a mode are counted in: 0, or -1 with an exception. */
+int record_of(Lock *lock, unsigned mode, int as_task, lots_contention **record);
+/* A wait has ended: how, as aiolots._events has it, and where (NULL: in the frame that runs here). 0, or -1 with an exception,
+ * which may be a signal handler's. */
+#define WAIT_ACQUIRED 1
+#define WAIT_TIMED_OUT 2
+#define WAIT_CANCELLED 4
+int wait_over(Lock *lock, const lots_op *op, unsigned mode, int as_task, int how, PyObject *code, int at);
+PyObject *here(int *at); /* the code that runs here, a new reference, or NULL */
+extern lots_a32 events_wanted; /* of which outcomes */
+PyObject *lock_get_kept(PyObject *lock, void *closure);
+int lock_set_kept(PyObject *lock, PyObject *kept, void *closure);
+PyObject *lock_get_longest(PyObject *lock, void *closure);
+int lock_set_longest(PyObject *lock, PyObject *longest, void *closure);
 
 /* awaiting.c */
 PyObject *await_slowly(Lock *lock, unsigned mode, int limit_kind, double limit, PyObject *request);
@@ -166,6 +193,8 @@ void request_unmade(Request *r);
 int bind_special_methods(PyTypeObject *type);
 void derive_finished(void);
 void stop_iteration(PyObject *value); /* sets it, as the end of an await with that result */
+PyObject *stopped_with(void);          /* the value of the StopIteration that is set, which it clears; or NULL with an exception */
+int raise_thrown(PyObject *arguments); /* as a generator's throw(): 1, with it set; 0: with TypeError, for it is no exception */
 
 /* readers.c */
 PyObject *readers_of(PyObject *lock); /* a list of (mode, thread token, by a task) */

@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 CSRC = HERE.parent.parent / "csrc"
 OWN = ("main.c", "engine.c", "seam.c", "memory.c", "parker.c", "programs.c", "ghosts.c", "actors.c", "litmus.c", "armed.c",
        "gifts.c", "queues.c", "verbs.c", "locks.c", "changes.c", "notices.c")
-CORE = ("modes", "admit", "acquire", "release", "revoke", "mailbox", "parking_lot", "each", "unpark", "notify")
+CORE = ("modes", "admit", "acquire", "release", "revoke", "mailbox", "parking_lot", "each", "unpark", "notify", "contention")
 
 
 def _cc() -> str:
