@@ -32,6 +32,11 @@ class Counts(NamedTuple):
     revocations: int
     longest_ns: int
 
+    @property
+    def contentions(self) -> int:
+        """Every wait that has ended."""
+        return self.acquired + self.timeouts + self.cancellations
+
 
 NOTHING = Counts(0, 0, (0,) * WAIT_BUCKETS, 0, 0, 0, 0, 0)
 

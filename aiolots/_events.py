@@ -48,6 +48,7 @@ class LockEvent:
     Attributes:
         lock: which lock: `<aiolots.RwLock 'catalog'>`.
         lock_name: its name, or None.
+        label: what metrics call it: its name, or its class; as it was at its first wait.
         word: its word, decoded, as it was at the end of the wait.
         mode: what was asked for: "read", "read_recursive", "write", "lock", "upgradable_read" or "upgrade".
         waiter: who waited: "thread" or "task".
@@ -61,6 +62,7 @@ class LockEvent:
 
     lock: str
     lock_name: str | None
+    label: str
     word: DecodedWord
     mode: str
     waiter: Literal["thread", "task"]
@@ -70,6 +72,14 @@ class LockEvent:
     queued: tuple[Waiter, ...] = ()
     holders: tuple[str, ...] = ()
     time: float = 0.0
+
+    def __str__(self) -> str:
+        queued = f", {len(self.queued)} queued" if self.queued else ""
+        held = f", held by {', '.join(self.holders)}" if self.holders else ""
+        return (
+            f"{self.lock}: {self.mode} by a {self.waiter} {self.outcome.replace('_', ' ')} after {self.waited:.3g} s, "
+            f"at {self.place}; word {self.word.word:#x}: {self.word}{held}{queued}"
+        )
 
 
 Callback = Callable[[LockEvent], object]
@@ -167,7 +177,8 @@ def wait_ended(lock: Any, mode: int, is_task: bool, outcome: int, ns: int, code:
         return
     queued = first_infos(lock, _QUEUED)
     site = None if code is None else (code, at)
-    _rows.append((type(lock).__name__, lock.name, lock.word, mode, is_task, outcome, ns, site, queued, time.time()))
+    label = lock._kept.label
+    _rows.append((type(lock).__name__, lock.name, label, lock.word, mode, is_task, outcome, ns, site, queued, time.time()))
 
 
 _OURS = ("aiolots._", "aiolots.compat.")
@@ -240,6 +251,7 @@ def _tell(event: LockEvent) -> None:
 def _event(
     kind: str,
     name: str | None,
+    label: str,
     word: int,
     mode: int,
     is_task: bool,
@@ -252,6 +264,7 @@ def _event(
     return LockEvent(
         lock=f"<aiolots.{kind}{'' if name is None else f' {name!r}'}>",
         lock_name=name,
+        label=label,
         word=decode(word),
         mode=MODE_NAMES[mode],
         waiter="task" if is_task else "thread",

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiolots import _events
-from aiolots._contention import label_of
 from aiolots._events import LockEvent
 from aiolots._statistics import BOUNDS, LockStatistics, WaitStatistics, statistics_of
 from aiolots._waiters import contended_locks
@@ -28,7 +27,7 @@ class LockSnapshot:
     Attributes:
         kind: its class: "RwLock", "Mutex"...
         name: its name, or None.
-        label: what metrics call it: its name, or its class.
+        label: what metrics call it: its name, or its class; as it was at its first wait.
         statistics: what its statistics() returns.
     """
 
@@ -58,7 +57,11 @@ def snapshot() -> list[LockSnapshot]:
 
     A lock that never was contended is not among them, for nobody knows it.
     """
-    return [LockSnapshot(type(lock).__name__, lock.name, label_of(lock), statistics_of(lock)) for lock in contended_locks()]
+    return [
+        LockSnapshot(type(lock).__name__, lock.name, kept.label, statistics_of(lock))
+        for lock in contended_locks()
+        if (kept := lock._kept) is not None
+    ]
 
 
 def on_timeout(callback: Callable[[LockEvent], object]) -> Callable[[], None]:
