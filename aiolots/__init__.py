@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from aiolots import deadlock, lowlevel
+from aiolots import deadlock, lowlevel, telemetry
 from aiolots._audit import Finding, audit
 from aiolots._barrier import Barrier
 from aiolots._blocking import LoopBlockPolicy, loop_block_policy, set_loop_block_policy
@@ -84,6 +84,7 @@ __all__ = [
     "loop_block_policy",
     "lowlevel",
     "set_loop_block_policy",
+    "telemetry",
 ]
 
 deadlock.start_as_environment_says()

@@ -43,6 +43,8 @@ RELEASED: Final[int] = lib.LOTS_RELEASED
 GONE: Final[int] = lib.LOTS_GONE
 CHANGING: Final[int] = lib.LOTS_CHANGING
 
+WAIT_BUCKETS: Final[int] = lib.LOTS_WAIT_BUCKETS
+
 NEVER: Final[int] = lib.LOTS_NEVER
 NULL: Final[Any] = ffi.NULL
 
@@ -53,6 +55,7 @@ QUEUE_FLAGS: Final = 3
 # one that another thread may hold while this one forks.
 OP: Final[Any] = ffi.typeof("lots_op *")
 WORD: Final[Any] = ffi.typeof("lots_word *")
+CONTENTION: Final[Any] = ffi.typeof("lots_contention *")
 INFOS: Final[Any] = ffi.typeof("lots_waiter_info[]")
 COOKIES: Final[Any] = ffi.typeof("uint64_t[]")
 ADDRESS: Final[Any] = ffi.typeof("uintptr_t")

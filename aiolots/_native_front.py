@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
-from aiolots import _guards, _loops, _native, _watched
+from aiolots import _events, _guards, _loops, _native, _watched
 from aiolots._lib import WORD, ffi
 from aiolots._pure import Request  # the documented type of requests; the C types are registered with it
 from aiolots._waiters import Holder
@@ -25,6 +25,7 @@ for _native_kind, _documented_kinds in _KINDS.items():
     Request.register(_native_kind)
 _loops.use_drain(_native.drain)
 _watched.tell(_native.watch)
+_events.use_switch(_native.want_events)
 
 
 class _Holders:

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from aiolots import _loops, _parking, _refusals, _seconds
 from aiolots._errors import NotHeld
+from aiolots._events import ACQUIRED, wait_is_over
 from aiolots._lib import (
     BY_CANCEL,
     BY_TIMEOUT,
@@ -41,14 +42,15 @@ from aiolots._lib import (
     lib,
 )
 from aiolots._parking import new_op, notify
-from aiolots._wait import own_mailbox
-from aiolots._waiters import note_contention
+from aiolots._wait import counted, own_mailbox
 
 Steps = Generator[Any, None, Any]
 
 
 class Sleeper(Protocol):
     """How one colour sleeps."""
+
+    is_task: bool
 
     def limit(self, seconds: float | None) -> Any:
         """Turn seconds from now into what sleep() takes."""
@@ -74,6 +76,7 @@ class Thread:
     """Sleeps in the core."""
 
     __slots__ = ()
+    is_task = False
 
     def limit(self, seconds: float | None) -> int:
         """Until then a notification is in time."""
@@ -103,6 +106,7 @@ class Task:
     """Awaits futures of its loop's port."""
 
     __slots__ = ("_cookie", "_port")
+    is_task = True
 
     def __init__(self) -> None:
         self._port = _loops.port(_loops.needs_a_loop())
@@ -186,6 +190,8 @@ class Wait:
                         self._let_go()
                     held = yield from self._come_back(limit, error is not None)
                     closed = not held
+                    if held:
+                        wait_is_over(self._lock, self._op, self._mode[0], self._sleeper.is_task, ACQUIRED)
                 except BaseException as another:
                     if not self._released:
                         raise
@@ -224,7 +230,7 @@ class Wait:
         op = new_op(self._word, self._mode[0])
         self._notification = self._op = op
         lib.lots_op_expect(op, self._key)
-        note_contention(lock)
+        counted(lock, op, self._mode[0], is_task=self._sleeper.is_task)
         if self._sleeper.queue(op) == CLOSED:
             _refusals.loop_closed()
         self._sleeper.when_loop_ends(self._loop_ended)
@@ -257,6 +263,7 @@ class Wait:
             return True
         if lib.lots_op_state(op) == GONE:
             self._op = op = new_op(self._word, self._mode[0])
+            counted(self._lock, op, self._mode[0], is_task=sleeper.is_task)
         if lib.lots_op_state(op) == PENDING:
             answer = sleeper.queue(op)
             if answer != PARKED:

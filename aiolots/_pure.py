@@ -15,6 +15,7 @@ from types import CodeType, TracebackType
 from typing import Any, Generic, NoReturn, SupportsIndex, TypeVar, cast
 
 from aiolots import _guards, _loops, _refusals, _wait
+from aiolots._contention import Kept
 from aiolots._lib import (
     ADDRESS,
     BY_CANCEL,
@@ -53,7 +54,7 @@ _MOMENT = "moment"
 class PureLock(Generic[T]):
     """A lock word with a name and the value that it protects."""
 
-    __slots__ = ("__weakref__", "_holders", "_value", "_word", "address", "name")
+    __slots__ = ("__weakref__", "_holders", "_kept", "_value", "_word", "address", "name")
 
     name: str | None
     address: int  # of the lock word, for native code: see aiolots.get_include
@@ -63,7 +64,18 @@ class PureLock(Generic[T]):
         self._value = value
         self.address = int(ffi.cast(ADDRESS, self._word))
         self._holders: dict[int, Holder] = {}
+        self._kept: Kept | None = None  # what waiting for it has cost, once somebody had to
         self.name = name
+
+    @property
+    def _longest(self) -> tuple[int, CodeType | None, int] | None:
+        """The longest wait for it, in nanoseconds, and where."""
+        return None if self._kept is None else self._kept.longest
+
+    @_longest.setter
+    def _longest(self, longest: tuple[int, CodeType | None, int] | None) -> None:
+        if longest is not None and self._kept is not None:
+            self._kept.note_longest(*longest)
 
     @property
     def word(self) -> int:

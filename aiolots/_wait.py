@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiolots import _blocking, _loops, _refusals, _watched
+from aiolots._events import ACQUIRED, CANCELLED, TIMED_OUT, wait_is_over
 from aiolots._lib import ADDRESS, BY_CANCEL, BY_TIMEOUT, CLOSED, HELD, INTERRUPTED, MAIL, MISUSE, NULL, OP, PARKED, READY, ffi, lib
 from aiolots._seconds import deadline_ns, is_for_ever
 from aiolots._waiters import contended, note_contention
@@ -86,12 +87,21 @@ def abandon(op: Any, word: Any) -> None:
             port.drain()
 
 
+def counted(lock: LockBase[Any], op: Any, mode: int, *, is_task: bool) -> None:
+    """It is about to wait: note the lock, and count the wait."""
+    note_contention(lock)
+    kept = lock._kept
+    if kept is not None:
+        lib.lots_op_counts(op, kept.record(mode, is_task))
+
+
 def block(lock: LockBase[Any], op: Any, mode: int, seconds: float | None) -> bool:
     """Acquire from a thread, sleeping up to `seconds` (None: for ever). False: it timed out.
 
     The op is past lots_op_try. Interrupted by signals whose handlers raise; DeadlockError if it could never end.
     """
     word = lock._word
+    told = False
     try:
         if lib.lots_word_is_impossible(word):
             _refusals.corrupt(lock)
@@ -100,16 +110,22 @@ def block(lock: LockBase[Any], op: Any, mode: int, seconds: float | None) -> boo
             return False
         timed = not is_for_ever(seconds)
         lib.lots_op_waits_as(op, NULL, lib.lots_thread_token() << 1 | timed, threading.get_ident())
-        note_contention(lock)
+        counted(lock, op, mode, is_task=False)
         if not timed and _watched.flags & _watched.DEADLOCKS and _watched.may_hold(lock):
             _watched.refuse(lock, mode)
         loop = _loops.running()
         if loop is None:
-            return _sleep(op, deadline_ns(seconds))
-        with _blocking.running_loop(lock, mode, loop, timed=timed):
-            return _sleep(op, deadline_ns(seconds))
+            acquired = _sleep(op, deadline_ns(seconds))
+        else:
+            with _blocking.running_loop(lock, mode, loop, timed=timed):
+                acquired = _sleep(op, deadline_ns(seconds))
+        told = True
+        wait_is_over(lock, op, mode, False, ACQUIRED if acquired else TIMED_OUT)
+        return acquired
     except BaseException:
         abandon(op, word)
+        if not told:
+            wait_is_over(lock, op, mode, False, CANCELLED)
         raise
 
 
@@ -140,7 +156,8 @@ def suspend(
     """
     word = lock._word
     port: _loops.Port | None = None
-    cookie = 0
+    cookie = mode = 0
+    told = False
     try:
         loop = _loops.needs_a_loop()
         if lib.lots_word_is_impossible(word):
@@ -152,7 +169,8 @@ def suspend(
         port = _loops.port(loop)
         cookie = _loops.new_cookie() << 1 | (not is_for_ever(seconds))
         lib.lots_op_waits_as(op, port.mailbox, cookie, port.task_id())
-        note_contention(lock)
+        mode = int(lib.lots_op_mode(op))
+        counted(lock, op, mode, is_task=True)
         if not cookie & 1 and _watched.flags & _watched.DEADLOCKS and not port.looks:
             _watched.look_soon(port)
         moment = _loops.moment_after(seconds)
@@ -164,6 +182,8 @@ def suspend(
             if answer == READY:
                 if not slept:
                     yield from port.checkpoint()
+                told = True
+                wait_is_over(lock, op, mode, True, ACQUIRED)
                 return True
             if answer == CLOSED:
                 _refusals.loop_closed()
@@ -174,9 +194,14 @@ def suspend(
                 answer = verbs.time_is_up(op, port.mailbox)
                 if answer & MAIL:
                     port.drain()
-                return bool(answer & ~MAIL == READY)
+                acquired = bool(answer & ~MAIL == READY)
+                told = True
+                wait_is_over(lock, op, mode, True, ACQUIRED if acquired else TIMED_OUT)
+                return acquired
     except BaseException:
         verbs.abandon(op, word)
+        if not told:
+            wait_is_over(lock, op, mode, True, CANCELLED)
         raise
     finally:
         if port is not None:

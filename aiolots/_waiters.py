@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from aiolots._contention import Kept, forget_the_gone, label_of
 from aiolots._lib import (
     FAIR_MUTEX,
     INFOS,
@@ -56,8 +58,29 @@ class Holder:
 
 
 def note_contention(lock: LockBase[Any]) -> None:
-    """Somebody waits for this lock: remember which it is."""
+    """Somebody waits for this lock: remember which it is, and count what that costs."""
+    if lock._kept is None:
+        lock._kept = Kept(label_of(lock))
     contended[lock.address] = lock
+
+
+def contended_locks() -> list[LockBase[Any]]:
+    """Return the locks that somebody has waited for, and that are alive."""
+    # Not values(): another thread may add one meanwhile. valuerefs() copies in one step.
+    return [lock for reference in contended.valuerefs() if (lock := reference()) is not None]
+
+
+def _begin_again() -> None:
+    """In a forked child: the waits so far were its parent's."""
+    forget_the_gone()
+    for lock in contended_locks():
+        if lock._kept is not None:
+            lock._kept.forget()
+        lock._longest = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_again)
 
 
 @dataclass(frozen=True)
@@ -75,6 +98,7 @@ class Waiter:
         key: the address of what it is queued at: of the key of a park, a condvar, a semaphore...; of a lock's word.
         ticket: tells two waiters at one key apart, and who came first.
         expects: it waits to be notified or unparked. False: for its turn with the lock, also after a condvar's notification.
+        since: when it was queued, in seconds of time.monotonic(); after a notification: when it was queued for the lock.
     """
 
     lock_name: str | None
@@ -87,6 +111,7 @@ class Waiter:
     key: int = 0
     ticket: int = 0
     expects: bool = False
+    since: float = 0.0
 
 
 class _Info(NamedTuple):
@@ -103,6 +128,7 @@ class _Info(NamedTuple):
     is_task: int
     skipped: int
     expects: int
+    since: int
 
     @property
     def is_timed(self) -> bool:
@@ -123,11 +149,23 @@ def _infos(word: Any, key: int | None = None) -> list[_Info]:
     while True:
         out = ffi.new(INFOS, capacity)
         count = lib.lots_for_each(word, out, capacity) if key is None else lib.lots_for_key(key, out, capacity)
-        if count <= capacity:  # copied: what `out[i]` gives points into `out`
-            infos = [_Info(*[int(getattr(out[i], field)) for field in _Info._fields]) for i in range(count)]
+        if count <= capacity:
+            infos = [_info(out[i]) for i in range(count)]
             infos.sort(key=lambda info: info.ticket)
             return infos
         capacity = count * 2
+
+
+def first_infos(lock: LockBase[Any], most: int) -> list[_Info]:
+    """Return who is queued for a lock, first come first, `most` at most: it looks at no more than those."""
+    out = ffi.new(INFOS, most)
+    count = lib.lots_first(_word_of(lock), out, most)
+    return [_info(out[i]) for i in range(count)]
+
+
+def _info(found: Any) -> _Info:
+    """Copy what points into memory of cffi's."""
+    return _Info(*[int(getattr(found, field)) for field in _Info._fields])
 
 
 def infos_at(address: int) -> list[_Info]:
@@ -162,6 +200,7 @@ def waiter_of(info: _Info) -> Waiter:
         key=info.key,
         ticket=info.ticket,
         expects=bool(info.expects),
+        since=info.since / 1e9,
     )
 
 

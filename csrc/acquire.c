@@ -45,6 +45,8 @@
 #include "acquire.h"
 
 #include "admit.h"
+#include "clock.h"
+#include "contention.h"
 #include "fast_path.h"
 #include "mailbox.h"
 #include "notify.h"
@@ -92,6 +94,7 @@ static int park(lots_waiter *w)
     lots_bucket *b;
     uint64_t seen;
     int answer = LOTS_READY, more = 0, again = w->ticket != 0;
+    int64_t since = w->since ? w->since : clock_now();
     lots_batch batch = {0};
     if (!w->mailbox)
         parker_prepare(w);
@@ -104,6 +107,7 @@ static int park(lots_waiter *w)
             /* RELAXED: the bit publishes nothing; whoever acts on it takes the bucket lock first. */
             if ((seen & bit) || a64_cas(word_atomic(w->word), &seen, seen | bit, RELAXED)) {
                 w->skipped = 0;
+                w->since = since;
                 lot_enqueue(b, w, key);
                 /* A writer that was woken, and an upgradable reader came by: readers who queue behind the writer were not
                  * woken with it, and may be in beside that one, who may hold for long. */
@@ -189,7 +193,10 @@ int lots_op_poll(lots_op *op)
         if (state == LOTS_GONE)
             return LOTS_CLOSED;
         entered = state == LOTS_HANDOFF;
+        if (w->phase == PHASE_ENTER)
+            w->handed = (uint8_t)entered;
         if ((entered && w->phase == PHASE_DRAIN) || (state == LOTS_NORMAL && w->phase == PHASE_NOTIFY)) {
+            contention_acquired(w);
             set_state(w, LOTS_HELD);
             return LOTS_READY;
         }
@@ -215,6 +222,7 @@ int lots_op_poll(lots_op *op)
             return answer;
         }
     }
+    contention_acquired(w);
     set_state(w, LOTS_HELD);
     return LOTS_READY;
 }
@@ -238,8 +246,10 @@ int lots_op_interrupt(lots_op *op)
      * wait behind us, meanwhile. The ticket keeps our place for the next poll. */
     if (step_aside(w))
         return LOTS_INTERRUPTED;
+    w->for_now = 1;
     if (lots_op_cancel(op, LOTS_BY_TIMEOUT, NULL) == LOTS_READY)
         return LOTS_READY;
+    w->for_now = 0;
     w->phase = PHASE_ENTER;
     set_state(w, LOTS_ACQUIRING);
     return LOTS_INTERRUPTED;
@@ -302,6 +312,8 @@ int withdraw(lots_bucket *b, lots_waiter *w, uint32_t why, int *kept, lots_batch
     } else if (state == LOTS_HANDOFF) {
         if (w->mailbox)
             lot_unlink_woken(b, w);
+        if (w->phase == PHASE_ENTER)
+            w->handed = 1;
         /* A writer that was handed WRITER owns the whole lock only if the readers are gone. ACQUIRE as in lots_op_poll. */
         *kept = why == LOTS_BY_TIMEOUT && !(waiter_mode(w)->drains && w->phase == PHASE_ENTER &&
                                             word_has_readers(a64_load(word_atomic(w->word), ACQUIRE)));
@@ -310,6 +322,10 @@ int withdraw(lots_bucket *b, lots_waiter *w, uint32_t why, int *kept, lots_batch
     } else if (state == LOTS_ACQUIRING && w->phase == PHASE_DRAIN) {
         more = admit(b, w->word, WRITER, waiter_mode(w)->gives_up, 0, batch);
     }
+    if (*kept)
+        contention_acquired(w);
+    else
+        contention_given_up(w, why);
     set_state(w, *kept ? LOTS_HELD : LOTS_GONE);
     return more;
 }

@@ -76,7 +76,21 @@ typedef struct lots_waiter_info {
     uint32_t is_task;
     uint32_t skipped; /* its loop could not run when its turn came */
     uint32_t expects; /* it waits for lots_notify; what it asks of the word comes after that */
+    int64_t since;    /* when it was queued first; notified, when it was queued for its lock */
 } lots_waiter_info;
+
+/* What waiting has cost those ops that are counted together: see lots_op_counts. Zeroed it is empty. Its counters go on while
+ * they are read, each for itself. */
+#define LOTS_WAIT_BUCKETS 28
+typedef struct lots_contention {
+    uint64_t acquired;      /* acquisitions that had to wait */
+    uint64_t waited_ns;     /* they, all in all */
+    uint64_t buckets[28];   /* LOTS_WAIT_BUCKETS: how long: below 1024 ns, then twice as long each; the last one has no end */
+    uint64_t handoffs;      /* of them, those that were given the lock, instead of competing for it */
+    uint64_t timeouts, cancellations; /* waits that ended without the lock */
+    uint64_t revocations;   /* wakes that were taken away from tasks that came too late, or could not run */
+    uint64_t longest_ns;    /* the longest wait, however it ended */
+} lots_contention;
 
 /* --- the word ------------------------------------------------------------------------------------------------ */
 
@@ -124,6 +138,14 @@ int lots_op_downgrade(lots_op *op, uint32_t to, lots_mailbox *own);
 /* The mode it asks for, or holds. */
 uint32_t lots_op_mode(const lots_op *op);
 
+/* Before it is asked of the op to wait: count it in `record`, which outlives it. NULL, as at first: it is not counted. An op that
+ * waits for a notification is counted from then on that it was notified, and not if it never was. */
+void lots_op_counts(lots_op *op, lots_contention *record);
+/* How long it waited, in ns, once it has ended; 0: not at all, or it is not counted. */
+uint64_t lots_op_waited(const lots_op *op);
+/* Add what `record` counts to `sum`. */
+void lots_contention_add(lots_contention *sum, const lots_contention *record);
+
 /* --- waits for a notification ---------------------------------------------------------------------------------- */
 
 /* Before anything else is asked of the op: it first waits for a lots_notify at `key`, then acquires as its mode says. A mode
@@ -165,6 +187,8 @@ void lots_mailbox_free(lots_mailbox *mailbox);
 size_t lots_for_each(const lots_word *word, lots_waiter_info *out, size_t capacity);
 /* The same of those at one key, for the price of one look. */
 size_t lots_for_key(uintptr_t key, lots_waiter_info *out, size_t capacity);
+/* The first ones in a lock's queues, up to `capacity`, for the price of so many; returns how many it gives. */
+size_t lots_first(const lots_word *word, lots_waiter_info *out, size_t capacity);
 /* Whether anybody is queued at `key`, which is no lock's, for a notification. */
 int lots_expected(uintptr_t key);
 /* The key that it is, or was last, queued at: lots_requeue may have moved it. */

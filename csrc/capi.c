@@ -19,6 +19,8 @@ static const lots_capi table = {
     .downgrade = lots_downgrade,
     .op_look_wait = lots_op_look_wait,
     .op_interrupt = lots_op_interrupt,
+    .op_counts = lots_op_counts,
+    .op_waited = lots_op_waited,
 };
 
 uintptr_t lots_capi_address(void) { return (uintptr_t)&table; }

@@ -29,6 +29,8 @@ typedef struct lots_capi {
     int (*downgrade)(lots_word *word, uint32_t from, uint32_t to, lots_mailbox *own);
     int (*op_look_wait)(lots_op *op, int64_t deadline_ns, int64_t look_ns); /* sleeps */
     int (*op_interrupt)(lots_op *op);
+    void (*op_counts)(lots_op *op, lots_contention *record);
+    uint64_t (*op_waited)(const lots_op *op);
 } lots_capi;
 
 #ifdef Py_PYTHON_H

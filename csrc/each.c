@@ -19,7 +19,7 @@ static void list(listing *l, const lots_waiter *w, uint32_t state)
         l->out[l->count] = (lots_waiter_info){
              .word = (uintptr_t)w->word, .key = (uintptr_t)a64_load(&w->key, RELAXED), .cookie = w->cookie, .owner = w->owner, .ticket = w->ticket, .mode = w->mode,
             .state = state, .draining = w->phase == PHASE_DRAIN, .is_task = w->mailbox != NULL, .skipped = w->skipped,
-            .expects = w->phase == PHASE_NOTIFY};
+            .expects = w->phase == PHASE_NOTIFY, .since = w->since};
     l->count++;
 }
 
@@ -62,6 +62,17 @@ size_t lots_for_key(uintptr_t key, lots_waiter_info *out, size_t capacity)
     lots_batch nobody = {0};
     lots_bucket *b = lot_lock(key);
     visit(b, &l, &nobody);
+    lot_unlock(b);
+    return l.count;
+}
+
+size_t lots_first(const lots_word *word, lots_waiter_info *out, size_t capacity)
+{
+    listing l = {.out = out, .capacity = capacity};
+    lots_bucket *b = lot_lock(lot_key(word, PHASE_ENTER));
+    for (int phase = PHASE_DRAIN; phase >= PHASE_ENTER; phase--)
+        for (lots_waiter *w = lot_queue(b, lot_key(word, phase)); w && l.count < capacity; w = w->next)
+            list(&l, w, LOTS_QUEUED);
     lot_unlock(b);
     return l.count;
 }

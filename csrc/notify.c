@@ -35,12 +35,14 @@
  * queue of a lock that its handler may want, where a handoff could reach it. */
 #include "notify.h"
 
+#include "clock.h"
 #include "mailbox.h"
 
 int expect(lots_waiter *w)
 {
     lots_bucket *b;
     int answer = LOTS_PARKED;
+    int64_t since = w->since ? w->since : clock_now();
     if (!w->mailbox)
         parker_prepare(w);
     b = lot_lock_of(w);
@@ -48,6 +50,7 @@ int expect(lots_waiter *w)
         answer = LOTS_CLOSED;
     else
         expect_again(b, w);
+    w->since = since;
     lot_unlock(b);
     return answer;
 }
@@ -151,13 +154,14 @@ static int is_given(const lots_waiter *w) { return w->word && waiter_mode(w)->fa
 
 /* It was notified and asks for its lock: 1: it is to be woken, for the lock is open; 0: it is queued there. `taken`: the lock
  * that one of those who are to be woken will own WRITER or UPGRADABLE of, or NULL. */
-static int ask_for_lock(lots_bucket *to, lots_waiter *w, const lots_word **taken)
+static int ask_for_lock(lots_bucket *to, lots_waiter *w, const lots_word **taken, int64_t now)
 {
     uintptr_t key = lot_key(w->word, PHASE_ENTER);
     uint64_t seen = word_load(w->word);
     int owns_flag = (waiter_mode(w)->adds & (WRITER | UPGRADABLE)) != 0;
     w->phase = PHASE_ENTER;
     w->ticket = 0; /* it arrives at another queue now, behind those who are there */
+    w->since = 0;  /* nor does it wait for the lock until it is queued for it */
     a64_store(&w->key, key, RELAXED); /* under both bucket locks, see lot_lock_of */
     if (w->aside)
         return 1;
@@ -165,6 +169,7 @@ static int ask_for_lock(lots_bucket *to, lots_waiter *w, const lots_word **taken
         if (!word_may_enter(seen, waiter_mode(w)) || (owns_flag && *taken == w->word)) {
             /* RELAXED: the bit publishes nothing; whoever acts on it takes the bucket lock first. */
             if ((seen & PARKED) || a64_cas(word_atomic(w->word), &seen, seen | PARKED, RELAXED)) {
+                w->since = now;
                 lot_enqueue(to, w, key);
                 return 0;
             }
@@ -194,10 +199,11 @@ static size_t notify_some(lots_bucket *b, lots_bucket *to, lots_waiter *w, size_
     const lots_word *taken = NULL;
     size_t done = 0;
     unsigned threads = 0;
+    int64_t now = clock_now();
     do {
         lot_unlink(b, w);
         w->token = token;
-        if (!w->word || ask_for_lock(to, w, &taken)) {
+        if (!w->word || ask_for_lock(to, w, &taken, now)) {
             threads += !w->mailbox;
             w->next = NULL;
             *end = w;

@@ -27,6 +27,7 @@
 #include "acquire.h"
 #include "admit.h"
 #include "clock.h"
+#include "contention.h"
 #include "notify.h"
 
 static lots_a64 revoke_ns; /* 0: the default */
@@ -86,6 +87,7 @@ static void revoke(walk *k, lots_bucket *b, lots_waiter *w, lots_batch *batch)
         pass_on(b, w, batch);
         return;
     }
+    contention_revoked(w);
     requeue_to_enter(b, w);
     more = token == LOTS_HANDOFF ? disown(b, w, batch) : admit(b, w->word, 0, 0, 0, batch);
     k->rest = more ? w->word : NULL;

@@ -38,10 +38,15 @@ struct lots_waiter {
     uint8_t in_mail;
     uint8_t dropped; /* it was notified, then withdrawn, and nobody was there to be notified in its place */
     uint8_t aside;   /* a thread that runs signal handlers: may be notified, but not be handed a place in a lock's queue */
+    uint8_t handed;  /* its last wake into a lock was a handoff */
+    uint8_t for_now; /* a thread that leaves the queue for its signal handlers, and will be back: it has not given up */
     lots_mailbox *mailbox; /* NULL: a thread waits */
     lots_waiter *mail_next, *mail_prev;
     uint64_t cookie, owner;
     uint64_t token; /* what a notification brought */
+    int64_t since;  /* queued first, for what it waits for now; 0: never. Written under the bucket lock */
+    uint64_t waited; /* ns, once it has ended; 0: not at all, or not counted */
+    lots_contention *record; /* what it is counted in, or NULL */
     parker parker;
 };
 

@@ -30,6 +30,8 @@ typedef struct {
     lots_mailbox *mailbox;
     double limit, seconds;
     int64_t began, deadline;
+    PyObject *site; /* without a request: where it is awaited */
+    int site_at;
     uint8_t mode, limit_kind, stage;
     uint8_t levels; /* of a ReentrantMutex: it gets a level, of `who` */
     lots_a32 running;
@@ -56,6 +58,7 @@ PyObject *await_slowly(Lock *lock, unsigned mode, int limit_kind, double limit, 
     a->who = (Who){0};
     a->seconds = -1;
     a->began = a->deadline = 0;
+    a->site = request ? NULL : here(&a->site_at);
     a32_store(&a->running, 0, RELAXED);
     PyObject_GC_Track(a);
     return (PyObject *)a;
@@ -79,6 +82,12 @@ static void forget(Awaiting *a)
     Py_CLEAR(a->cookie);
 }
 
+static int told(Awaiting *a, int how)
+{
+    Request *r = (Request *)a->request;
+    return wait_over(a->lock, &a->op, a->mode, 1, how, r ? r->site : a->site, r ? r->site_at : a->site_at);
+}
+
 /* The one cancel, for every early end but the timer's. An exception that is set stays set. */
 static void abandon(Awaiting *a)
 {
@@ -97,27 +106,37 @@ static void abandon(Awaiting *a)
         if (answer & LOTS_MAIL)
             drain_port(port, own, 0);
         Py_XDECREF(port);
-        if (PyErr_Occurred() && !type) /* a signal handler's, out of the drain */
-            PyErr_Fetch(&type, &value, &traceback);
-        PyErr_Clear();
+        keep_first(&type, &value, &traceback); /* a signal handler's, out of the drain */
+        if ((answer & ~LOTS_MAIL) == LOTS_WITHDRAWN)
+            told(a, WAIT_CANCELLED);
+        keep_first(&type, &value, &traceback);
     }
     if (was == HANDED_OVER && a->steps)
         Py_XDECREF(PyObject_CallMethodNoArgs(a->steps, names.s_close));
     stop_waiting(a);
-    if (PyErr_Occurred() && !type)
-        PyErr_Fetch(&type, &value, &traceback);
-    PyErr_Clear();
+    keep_first(&type, &value, &traceback);
     forget(a);
     if (a->request && was != ENDED)
         request_awaited(a->request, -1, 0);
     PyErr_Restore(type, value, traceback);
 }
 
+static PySendResult fail(Awaiting *a)
+{
+    abandon(a);
+    return PYGEN_ERROR;
+}
+
 static PySendResult end(Awaiting *a, int acquired, PyObject **result)
 {
-    a->stage = ENDED;
     if (a->levels && acquired) /* before any Python may run */
         reentrant_got(a->lock, &a->who, !a->request);
+    if (a->stage == WAITING && told(a, acquired ? WAIT_ACQUIRED : WAIT_TIMED_OUT)) {
+        if (a->levels && acquired)
+            reentrant_undo(a->lock);
+        return fail(a); /* a signal handler's: what it has got is released */
+    }
+    a->stage = ENDED;
     stop_waiting(a);
     forget(a);
     if (a->request) {
@@ -128,12 +147,6 @@ static PySendResult end(Awaiting *a, int acquired, PyObject **result)
         *result = Py_NewRef(Py_None);
     }
     return *result ? PYGEN_RETURN : PYGEN_ERROR;
-}
-
-static PySendResult fail(Awaiting *a)
-{
-    abandon(a);
-    return PYGEN_ERROR;
 }
 
 /* A future that the next wake will find. */
@@ -190,6 +203,7 @@ static int begin(Awaiting *a)
 {
     PyObject *task;
     uint64_t cookie;
+    lots_contention *record;
     a->loop = running_loop();
     if (!a->loop) {
         Py_XDECREF(PyObject_CallNoArgs(names.needs_a_loop));
@@ -197,7 +211,8 @@ static int begin(Awaiting *a)
     }
     a->port = port_of(a->loop);
     if (!a->port || !(a->mailbox = mailbox_of(a->port)) || !(a->waiting = PyObject_GetAttr(a->port, names.s_waiting)) ||
-        note_contention(a->lock) || (a->seconds < 0 && watches(WATCH_DEADLOCKS) && look_soon(a->port)))
+        note_contention(a->lock) || record_of(a->lock, a->mode, 1, &record) ||
+        (a->seconds < 0 && watches(WATCH_DEADLOCKS) && look_soon(a->port)))
         return -1;
     cookie = a64_fetch_add(&cookies, 2, RELAXED) | (a->seconds >= 0); /* no lock word: a number for each */
     a->cookie = PyLong_FromUnsignedLongLong(cookie);
@@ -206,6 +221,7 @@ static int begin(Awaiting *a)
         return -1;
     a->deadline = a->seconds < 0 ? 0 : a->began + (int64_t)(a->seconds * 1e9);
     core->op_init(&a->op, &a->lock->word, a->mode, a->mailbox, cookie, (uint64_t)(uintptr_t)task);
+    core->op_counts(&a->op, record);
     Py_DECREF(task);
     return 0;
 }
@@ -417,6 +433,7 @@ static void awaiting_dealloc(PyObject *self)
     awaiting_clear(self);
     who_forget(&a->who);
     Py_XDECREF(a->cookie);
+    Py_XDECREF(a->site);
     Py_XDECREF(a->waiting);
     Py_XDECREF(a->port); /* last but the lock: the mailbox was the op's */
     Py_XDECREF(a->request);

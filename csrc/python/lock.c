@@ -15,9 +15,8 @@ static int lock_init(PyObject *self, PyObject *arguments, PyObject *keywords)
     Py_BEGIN_CRITICAL_SECTION(self);
 #endif
     old_value = lock->value;
-    old_name = lock->name;
     lock->value = Py_NewRef(value);
-    lock->name = Py_NewRef(name);
+    old_name = lock_rename(lock, name);
 #ifdef Py_GIL_DISABLED
     Py_END_CRITICAL_SECTION();
 #endif
@@ -290,6 +289,8 @@ static PyObject *lock_get_object(PyObject *self, void *offset)
     return value ? value : Py_NewRef(Py_None);
 }
 
+static PyObject *lock_get_name(PyObject *self, void *Py_UNUSED(closure)) { return lock_name((Lock *)self); }
+
 static int lock_set_name(PyObject *self, PyObject *name, void *Py_UNUSED(closure))
 {
     PyObject *old;
@@ -299,12 +300,10 @@ static int lock_set_name(PyObject *self, PyObject *name, void *Py_UNUSED(closure
     }
 #ifdef Py_GIL_DISABLED
     Py_BEGIN_CRITICAL_SECTION(self);
-    old = ((Lock *)self)->name;
-    ((Lock *)self)->name = Py_NewRef(name);
+    old = lock_rename((Lock *)self, name);
     Py_END_CRITICAL_SECTION();
 #else
-    old = ((Lock *)self)->name;
-    ((Lock *)self)->name = Py_NewRef(name);
+    old = lock_rename((Lock *)self, name);
 #endif
     Py_XDECREF(old);
     return 0;
@@ -322,10 +321,12 @@ static PyObject *lock_get_holder(PyObject *self, void *Py_UNUSED(closure))
 
 static PyGetSetDef lock_getset[] = {
     {"word", lock_get_word, NULL, "The 64-bit lock word, as it is now; see aiolots.decode.", NULL},
-    {"name", lock_get_object, lock_set_name, "Appears in messages and repr.", (void *)offsetof(Lock, name)},
+    {"name", lock_get_name, lock_set_name, "Appears in messages and repr.", NULL},
     {"_value", lock_get_object, NULL, NULL, (void *)offsetof(Lock, value)},
     {"address", lock_get_address, NULL, "Where the lock word is, for native code: see aiolots.get_include.", NULL},
     {"_exclusive_holder", lock_get_holder, NULL, NULL, NULL},
+    {"_kept", lock_get_kept, lock_set_kept, NULL, NULL},
+    {"_longest", lock_get_longest, lock_set_longest, NULL, NULL},
     {0},
 };
 

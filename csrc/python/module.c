@@ -54,6 +54,15 @@ static PyObject *native_readers(PyObject *Py_UNUSED(module), PyObject *lock)
     return readers_of(lock);
 }
 
+static PyObject *native_want_events(PyObject *Py_UNUSED(module), PyObject *outcomes)
+{
+    unsigned long wanted = PyLong_AsUnsignedLong(outcomes);
+    if (PyErr_Occurred())
+        return NULL;
+    a32_store(&events_wanted, (uint32_t)wanted, RELAXED); /* a setting, nothing hangs on it */
+    Py_RETURN_NONE;
+}
+
 static PyObject *attribute_of(const char *module, const char *name)
 {
     PyObject *imported = PyImport_ImportModule(module);
@@ -95,7 +104,7 @@ static int native_exec(PyObject *module)
 {
     PyTypeObject *const types[] = {&RwLockBaseType, &MutexBaseType, &FairMutexBaseType, &RequestType, &ReadRequestType, &WriteRequestType,
                                    &UpgradableRequestType, &MutexRequestType, &ReentrantBaseType, &ReentrantRequestType, &EntryType,
-                                   &ReadyType, &AwaitingType, &BoundType, &BinderType, &FinishedType};
+                                   &ReadyType, &AwaitingType, &CountedType, &BoundType, &BinderType, &FinishedType};
     /* What was looked up is one interpreter's, and the types are static. Others use the front in Python (_front.py). */
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
         PyErr_SetString(PyExc_ModuleNotFoundError, "aiolots._native is for the main interpreter");
@@ -124,6 +133,7 @@ static int native_exec(PyObject *module)
 static PyMethodDef native_methods[] = {
     {"drain", (PyCFunction)(void (*)(void))native_drain, METH_FASTCALL, "drain(port, rung): schedule the tasks that were woken."},
     {"watch", native_watch, METH_O, "watch(flags): which of watch.h's are set; all others are not."},
+    {"want_events", native_want_events, METH_O, "want_events(outcomes): of which ends of waits aiolots._events is to hear."},
     {"readers", native_readers, METH_O, "readers(lock): [(mode, thread token, by a task)] of each share that is held."},
     {0},
 };

@@ -16,6 +16,7 @@
  *   joined.c     whether somebody joins a thread that waits
  *   mail.c       the delivery of a mailbox
  *   readers.c    who holds a share
+ *   counting.c   what waiting has cost, and where the longest wait was
  *   spare.c      bound methods and StopIterations, one of each kept for the next time
  *   module.c     the module
  *
@@ -38,7 +39,7 @@ typedef struct {
     PyObject_HEAD
     lots_word word;
     PyObject *value;
-    PyObject *name;
+    PyObject *name; /* or, once somebody had to wait, what is counted, with the name in it: counting.c */
     PyObject *weakrefs;
     lots_a64 holder; /* of the exclusive hold: thread ident | HOLDER_IS_TASK; 0: none. For DeadlockError, not for exclusion */
 } Lock;
@@ -85,13 +86,14 @@ typedef struct {
     X(aiolots._mapping, mapped_item) X(asyncio, InvalidStateError) X(gc, get_objects)                                          \
     X(aiolots._watched, refuse) X(aiolots._watched, refuse_joined) X(aiolots._watched, join_code)                   \
     X(aiolots._watched, look_soon) X(aiolots._watched, taken_by_thread) X(aiolots._refusals, corrupt)                \
-    X(aiolots._loops, running) X(aiolots._loops, in_trio) X(aiolots._loops, trio_context) X(aiolots._wait, acquire) \
+    X(aiolots._events, wait_ended) X(aiolots._wait, acquire)                                                         \
+    X(aiolots._loops, running) X(aiolots._loops, in_trio) X(aiolots._loops, trio_context)                            \
     X(aiolots._owner, running_task) X(aiolots._refusals, not_owned) X(aiolots._refusals, only_guards)                \
     X(aiolots._refusals, not_as_a_whole) X(aiolots._native_levels, enter_elsewhere)
 #define NATIVE_STRINGS(X)                                                                                            \
     X(_aiolots_port) X(address) X(waiting) X(create_future) X(set_result) X(call_later) X(cancel) X(__await__)        \
-    X(throw) X(close) X(timeout) X(seconds) X(moment) X(looks) X(_ident) X(trio) X(__dict__)                        \
-    X(__asyncio_running_event_loop__)
+    X(throw) X(close) X(address_of) X(__name__) X(timeout) X(seconds) X(moment) X(looks) X(_ident) X(trio)           \
+    X(__dict__) X(__asyncio_running_event_loop__)
 
 typedef struct {
 #define X(module, name) PyObject *name;
@@ -106,7 +108,7 @@ typedef struct {
 
 extern Names names;
 extern PyTypeObject RwLockBaseType, MutexBaseType, FairMutexBaseType, RequestType, ReadRequestType, WriteRequestType, UpgradableRequestType,
-    MutexRequestType, ReentrantBaseType, ReentrantRequestType, ReadyType, AwaitingType,
+    MutexRequestType, ReentrantBaseType, ReentrantRequestType, ReadyType, AwaitingType, CountedType,
     BoundType, BinderType, FinishedType;
 
 extern const lots_capi *core;
@@ -141,6 +143,14 @@ static inline void lock_set_holder(Lock *l, uint64_t holder)
     a64_store(&l->holder, (a64_load(&l->holder, RELAXED) & LOCK_WAS_NOTED) | holder, RELAXED);
 }
 
+/* An exception that is set is the one to go on with, if there was none. */
+static inline void keep_first(PyObject **type, PyObject **value, PyObject **traceback)
+{
+    if (PyErr_Occurred() && !*type)
+        PyErr_Fetch(type, value, traceback);
+    PyErr_Clear();
+}
+
 /* slow.c */
 int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_out); /* 0, or -1 with an exception */
 int release_slow(Lock *lock, unsigned mode, int fair);   /* 0, perhaps with an exception, or LOTS_MISUSE: nobody holds so */
@@ -151,6 +161,24 @@ PyObject *own_port(void);                                /* new reference; NULL 
 lots_mailbox *mailbox_of(PyObject *port);                /* NULL for NULL */
 double limit_left(int kind, double limit);               /* seconds from now; negative: for ever */
 int note_contention(Lock *lock);
+
+/* counting.c */
+PyObject *lock_name(Lock *lock); /* new reference */
+PyObject *lock_rename(Lock *lock, PyObject *name); /* in a critical section; returns what is to be let go of */
+/* What the waits of a mode are counted in: 0, or -1 with an exception. */
+int record_of(Lock *lock, unsigned mode, int as_task, lots_contention **record);
+/* A wait has ended: how, as aiolots._events has it, and where (NULL: in the frame that runs here). 0, or -1 with an exception,
+ * which may be a signal handler's. */
+#define WAIT_ACQUIRED 1
+#define WAIT_TIMED_OUT 2
+#define WAIT_CANCELLED 4
+int wait_over(Lock *lock, const lots_op *op, unsigned mode, int as_task, int how, PyObject *code, int at);
+PyObject *here(int *at); /* the code that runs here, a new reference, or NULL */
+extern lots_a32 events_wanted; /* of which outcomes */
+PyObject *lock_get_kept(PyObject *lock, void *closure);
+int lock_set_kept(PyObject *lock, PyObject *kept, void *closure);
+PyObject *lock_get_longest(PyObject *lock, void *closure);
+int lock_set_longest(PyObject *lock, PyObject *longest, void *closure);
 
 /* awaiting.c */
 PyObject *await_slowly(Lock *lock, unsigned mode, int limit_kind, double limit, PyObject *request);

@@ -97,14 +97,32 @@ int note_contention(Lock *lock)
     return 0;
 }
 
-/* Leave the queue, with an exception set that stays set. */
+/* Leave the queue, or let go of what was acquired. */
 static void abandon(lots_op *op)
 {
     PyObject *port = own_port();
     lots_mailbox *mailbox = mailbox_of(port);
-    if (core->op_cancel(op, LOTS_BY_CANCEL, mailbox) & LOTS_MAIL)
+    int answer = core->op_cancel(op, LOTS_BY_CANCEL, mailbox);
+    if (answer == LOTS_MISUSE && core->op_state(op) == LOTS_HELD)
+        answer = core->op_release(op, 0, mailbox);
+    if (answer & LOTS_MAIL)
         drain_port(port, mailbox, 0);
     Py_XDECREF(port);
+}
+
+/* The wait is over; what there is to tell of it may run signal handlers. 0, or -1 with an exception: nothing is held then. */
+static int tell(Lock *lock, lots_op *op, unsigned mode, int answer)
+{
+    PyObject *type, *value, *traceback;
+    int how = answer == LOTS_READY ? WAIT_ACQUIRED : answer == LOTS_TIMED_OUT ? WAIT_TIMED_OUT : WAIT_CANCELLED;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (wait_over(lock, op, mode, 0, how, NULL, 0)) {
+        keep_first(&type, &value, &traceback);
+        abandon(op);
+        keep_first(&type, &value, &traceback);
+    }
+    PyErr_Restore(type, value, traceback);
+    return type ? -1 : 0;
 }
 
 static int sleep_on(Lock *lock, unsigned mode, lots_op *op, int64_t deadline)
@@ -137,6 +155,7 @@ int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_ou
 {
     double seconds = limit_left(limit_kind, limit);
     PyObject *loop, *blocked = NULL;
+    lots_contention *record;
     lots_op op;
     int answer;
     *timed_out = seconds == 0;
@@ -144,7 +163,7 @@ int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_ou
         return corrupt(lock);
     if (seconds == 0)
         return 0;
-    if (note_contention(lock))
+    if (note_contention(lock) || record_of(lock, mode, 0, &record))
         return -1;
     if (seconds < 0 && watches(WATCH_DEADLOCKS) && refuse_deadlock(lock, mode))
         return -1;
@@ -156,6 +175,7 @@ int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_ou
             return -1;
     }
     core->op_init(&op, &lock->word, mode, NULL, core->thread_token() << 1 | (seconds >= 0), PyThread_get_thread_ident());
+    core->op_counts(&op, record);
     answer = sleep_on(lock, mode, &op, seconds < 0 ? LOTS_NEVER : clock_now() + (int64_t)ceil(seconds * 1e9));
     if (blocked) {
         PyObject *type, *value, *traceback;
@@ -166,7 +186,7 @@ int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_ou
         PyErr_Restore(type, value, traceback);
     }
     *timed_out = answer == LOTS_TIMED_OUT;
-    return answer < 0 ? -1 : 0;
+    return tell(lock, &op, mode, answer);
 }
 
 int release_slow(Lock *lock, unsigned mode, int fair)

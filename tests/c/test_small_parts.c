@@ -20,6 +20,8 @@ static void the_table_leads_to_the_core(void)
     CHECK(table->op_cancel == lots_op_cancel && table->op_release == lots_op_release && table->op_state == lots_op_state);
     CHECK(table->thread_token == lots_thread_token && table->mailbox_drain == lots_mailbox_drain);
     CHECK(table->mailbox_unblock == lots_mailbox_unblock && table->downgrade == lots_downgrade);
+    CHECK(table->op_look_wait == lots_op_look_wait && table->op_interrupt == lots_op_interrupt);
+    CHECK(table->op_counts == lots_op_counts && table->op_waited == lots_op_waited);
 }
 
 /* --- the list of waiters -------------------------------------------------------------------------------------------- */

@@ -1,0 +1,136 @@
+"""What waiting has cost, lock by lock: the records that the core counts in (csrc/contention.c), and who keeps them.
+
+A lock has none until somebody has to wait for it; then one for each mode and colour of those who do. They live as long as the
+lock. What a lock has counted is not lost with it: it is added to what others of the same label had counted, so that counters
+which are exported never go down. No lock is taken here: this runs on slow paths, in finalizers and in signal handlers.
+"""
+
+from __future__ import annotations
+
+import functools
+from types import CodeType
+from typing import Any, NamedTuple
+
+from aiolots._lib import ADDRESS, CONTENTION, FAIR_MUTEX, MUTEX, WAIT_BUCKETS, ffi, lib
+
+Kind = tuple[int, bool]  # a mode, and whether tasks ask for it
+Site = tuple[CodeType | None, int]
+
+_MOST_LABELS = 1000  # of locks that are gone: who names each lock anew would fill the memory
+OTHERS = "(others)"
+
+
+class Counts(NamedTuple):
+    """A record, as it was at one moment."""
+
+    acquired: int
+    waited_ns: int
+    buckets: tuple[int, ...]
+    handoffs: int
+    timeouts: int
+    cancellations: int
+    revocations: int
+    longest_ns: int
+
+    @property
+    def contentions(self) -> int:
+        """Every wait that has ended."""
+        return self.acquired + self.timeouts + self.cancellations
+
+
+NOTHING = Counts(0, 0, (0,) * WAIT_BUCKETS, 0, 0, 0, 0, 0)
+
+
+def read(*records: Any) -> Counts:
+    """Return the sum of some records."""
+    copy = ffi.new(CONTENTION)
+    for record in records:
+        lib.lots_contention_add(copy, record)
+    return Counts(
+        acquired=int(copy.acquired),
+        waited_ns=int(copy.waited_ns),
+        buckets=tuple(copy.buckets),
+        handoffs=int(copy.handoffs),
+        timeouts=int(copy.timeouts),
+        cancellations=int(copy.cancellations),
+        revocations=int(copy.revocations),
+        longest_ns=int(copy.longest_ns),
+    )
+
+
+class Kept:
+    """The records of one lock. The lock refers to it, not the other way round."""
+
+    __slots__ = ("_places", "label", "records")
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.records: dict[Kind, Any] = {}
+        self._places: dict[int, Site] = {}  # by how long the wait was: for locks in Python
+
+    def record(self, mode: int, is_task: bool) -> Any:
+        """Return what waits of that mode and colour are counted in. The same one each time."""
+        kind = (MUTEX if mode == FAIR_MUTEX else mode, is_task)
+        found = self.records.get(kind)
+        if found is None:
+            # Whoever frees it adds it up, wherever that is: no bytecode runs there, which a signal handler could interrupt.
+            heir = functools.partial(lib.lots_contention_add, _of_the_gone(self.label, kind))
+            found = self.records.setdefault(kind, ffi.gc(ffi.new(CONTENTION), heir))
+        return found
+
+    def address_of(self, mode: int, is_task: bool) -> int:
+        """Return where that is, for the native front."""
+        return int(ffi.cast(ADDRESS, self.record(mode, is_task)))
+
+    @property
+    def longest(self) -> tuple[int, CodeType | None, int] | None:
+        """The longest wait: nanoseconds, code and instruction."""
+        places = self._places
+        for ns in sorted(places, reverse=True):  # copied in one step; what it names may be gone after that
+            if (place := places.get(ns)) is not None:
+                return (ns, *place)
+        return None
+
+    def note_longest(self, ns: int, code: CodeType | None, at: int) -> None:
+        """Keep a place, if no longer wait is known. Of several at a time the longest stays: only shorter ones are dropped."""
+        places = self._places
+        places[ns] = (code, at)
+        longest = max(list(places))
+        for other in list(places):
+            if other < longest:
+                places.pop(other, None)
+
+    def forget(self) -> None:
+        """Begin at nothing again: in a forked child, whose waits were not its own."""
+        for record in list(self.records.values()):
+            _clear(record)
+        self._places.clear()
+
+
+# What locks have counted that are gone, by label.
+gone: dict[str, dict[Kind, Any]] = {}
+
+
+def forget_the_gone() -> None:
+    """In a forked child."""
+    for records in list(gone.values()):
+        for record in list(records.values()):
+            _clear(record)
+
+
+def _clear(record: Any) -> None:
+    ffi.memmove(record, ffi.new(CONTENTION), ffi.sizeof(CONTENTION.item))
+
+
+def _of_the_gone(label: str, kind: Kind) -> Any:
+    if label not in gone and len(gone) >= _MOST_LABELS:
+        label = OTHERS
+    records = gone.setdefault(label, {})
+    found = records.get(kind)
+    return records.setdefault(kind, ffi.new(CONTENTION)) if found is None else found
+
+
+def label_of(lock: Any) -> str:
+    """Return what a lock is called where many are told apart: its name, or its class. Never its address."""
+    name = lock.name
+    return name if isinstance(name, str) else type(lock).__name__
