@@ -66,7 +66,7 @@ typedef struct {
 /* Names and callables of Python, looked up once at import (module.c lists them). */
 #define NATIVE_CALLABLES(X)                                                                                          \
     X(asyncio, _get_running_loop) X(asyncio, current_task) X(aiolots._loops, port) X(aiolots._loops, own_port)        \
-    X(aiolots._asyncio_port, time_is_up) X(aiolots._loops, needs_a_loop) X(aiolots._blocking, before_blocking)               \
+    X(aiolots._asyncio_port, current_tasks) X(aiolots._asyncio_port, time_is_up) X(aiolots._loops, needs_a_loop) X(aiolots._blocking, before_blocking)               \
     X(aiolots._blocking, interrupted) X(aiolots._waiters, note_contention) X(aiolots._refusals, timed_out)         \
     X(aiolots._refusals, used_before) X(aiolots._refusals, not_held) X(aiolots._refusals, pending_truth) X(aiolots._refusals, nobody_holds)              \
     X(aiolots._refusals, loop_closed) X(aiolots._refusals, dropped) X(aiolots._seconds, checked)                      \
@@ -78,7 +78,8 @@ typedef struct {
     X(threading, _active) X(_thread, start_new_thread) X(aiolots._lock_order, work)
 #define NATIVE_STRINGS(X)                                                                                            \
     X(_aiolots_port) X(address) X(waiting) X(create_future) X(set_result) X(call_later) X(cancel) X(__await__)        \
-    X(throw) X(close) X(timeout) X(seconds) X(moment) X(trio) X(task) X(__dict__)
+    X(throw) X(close) X(timeout) X(seconds) X(moment) X(trio) X(task) X(__dict__)         \
+    X(__asyncio_running_event_loop__)
 
 typedef struct {
 #define X(module, name) PyObject *name;

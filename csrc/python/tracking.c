@@ -43,11 +43,46 @@ void settle(void) { a32_store(&tracking_on, tracking_everywhere || tracked_locks
 
 #define MOST_IDLE 64 /* owners without a record; more, if more have one */
 
+/* asyncio's running loop, or None; a new reference, or NULL. */
+static PyObject *loop_here(void)
+{
+#if PY_VERSION_HEX < 0x030C0000
+    /* Python 3.11 asks the system for the process each time, which costs more than all the rest. What it asks that for is in the
+     * thread's dictionary: read there, once it was seen to be the same. */
+    typedef struct { PyObject_HEAD PyObject *loop; pid_t process; } Kept;
+    static int laid_out_so = -1; /* -1: not known yet */
+    PyObject *own = PyThreadState_GetDict(), *kept = own ? PyDict_GetItemWithError(own, names.s___asyncio_running_event_loop__) : NULL;
+    PyObject *loop;
+    if (!kept)
+        return own && laid_out_so >= 0 ? Py_NewRef(Py_None) : PyObject_CallNoArgs(names._get_running_loop);
+    if (laid_out_so == 1)
+        return Py_NewRef(((Kept *)kept)->loop);
+    loop = PyObject_CallNoArgs(names._get_running_loop);
+    if (laid_out_so && loop && loop != Py_None)
+        laid_out_so = Py_TYPE(kept)->tp_basicsize == sizeof(Kept) && ((Kept *)kept)->loop == loop;
+    return loop;
+#else
+    return PyObject_CallNoArgs(names._get_running_loop);
+#endif
+}
+
 static PyObject *running_task(void)
 {
-    PyObject *loop = PyObject_CallNoArgs(names._get_running_loop), *task = NULL;
-    if (loop && loop != Py_None)
-        task = PyObject_CallOneArg(names.current_task, loop);
+    PyObject *loop = NULL, *task = NULL;
+    int is_dict = PyDict_Check(names.current_tasks);
+    if (!is_dict || PyDict_GET_SIZE(names.current_tasks)) /* else no task of asyncio's runs, on any thread */
+        loop = loop_here();
+    if (loop && loop != Py_None) {
+        if (!is_dict)
+            task = PyObject_CallOneArg(names.current_task, loop);
+#if PY_VERSION_HEX >= 0x030D0000
+        else
+            (void)PyDict_GetItemRef(names.current_tasks, loop, &task);
+#else
+        else
+            task = Py_XNewRef(PyDict_GetItemWithError(names.current_tasks, loop));
+#endif
+    }
     Py_XDECREF(loop);
     if (task == Py_None)
         Py_CLEAR(task);
