@@ -77,7 +77,7 @@ def name_of_who_waits(cookie: int) -> str | None:
     wake. None if that is not known. All tasks are not looked at: there may be many, and as many that ask."""
     for port in _copy(_loops._every_port):
         for callback in _callbacks(port.waiting.get(cookie)):
-            task = getattr(callback, "__self__", None)
+            task: Any = getattr(callback, "__self__", None)
             if asyncio.Task in type(task).__mro__:
                 return str(task.get_name())
     return None

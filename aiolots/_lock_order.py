@@ -74,7 +74,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Inversion:
-    """Orders of which each goes on where the one before ended, and the last one leads back to the first. `str()` is the report."""
+    """Orders of which each goes on where the one before ended; the last one leads back to the first. `str()` is a report."""
 
     orders: tuple[Order, ...]
 
@@ -139,7 +139,9 @@ class Graph:
             self.classes[number] = name
             self.labels[number] = f"locks of class {name!r}"
         elif number not in self.labels:
-            self.labels[number] = f"<aiolots.{kind}{'' if name is None else f' {name!r}'}{f' #{number}' if name is None else ''}>"
+            self.labels[number] = (
+                f"<aiolots.{kind}{'' if name is None else f' {name!r}'}{f' #{number}' if name is None else ''}>"
+            )
         if is_written:
             yield from self._is_written(number)
 
@@ -243,7 +245,7 @@ def owner_name(who: Any, is_task: bool, ident: int) -> str:
 
 # --- who works on it ------------------------------------------------------------------------------------------------------
 
-pending: Callable[[], list[tuple[Any, ...]]] = lambda: []  # of the front in use (_track.py)
+pending: Callable[[], list[tuple[Any, ...]]] = list  # of the front in use (_track.py)
 graph = Graph()
 found: list[Inversion] = []
 missed = 0  # inversions that are too many to be kept
@@ -292,7 +294,7 @@ def work() -> None:
     finally:
         # It was not started by threading, which may have noted it for the log, and would keep it.
         active: dict[int, threading.Thread] = threading._active  # type: ignore[attr-defined]
-        if isinstance(active.get(threading.get_ident()), threading._DummyThread):  # type: ignore[attr-defined]
+        if isinstance(active.get(threading.get_ident()), threading._DummyThread):
             active.pop(threading.get_ident(), None)
 
 
@@ -309,5 +311,5 @@ def reset() -> None:
 
 def forked() -> None:
     """In a forked child: who was at work is not here."""
-    global _at_work, _worker  # noqa: PLW0603
+    global _at_work, _worker
     _at_work, _worker = threading.Lock(), 0

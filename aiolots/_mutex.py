@@ -55,7 +55,9 @@ class Mutex(_Looks, Takeable[T], MutexFront[T], Generic[T]):
     __slots__ = ()
 
     @overload
-    def __init__(self: Mutex[None], value: None = None, *, name: str | None = None, track: bool = False, lock_class: str | None = None) -> None: ...
+    def __init__(
+        self: Mutex[None], value: None = None, *, name: str | None = None, track: bool = False, lock_class: str | None = None
+    ) -> None: ...
     @overload
     def __init__(self, value: T, *, name: str | None = None, track: bool = False, lock_class: str | None = None) -> None: ...
     def __init__(
@@ -76,7 +78,14 @@ class FairMutex(_Looks, Takeable[T], FairMutexFront[T], Generic[T]):
     __slots__ = ()
 
     @overload
-    def __init__(self: FairMutex[None], value: None = None, *, name: str | None = None, track: bool = False, lock_class: str | None = None) -> None: ...
+    def __init__(
+        self: FairMutex[None],
+        value: None = None,
+        *,
+        name: str | None = None,
+        track: bool = False,
+        lock_class: str | None = None,
+    ) -> None: ...
     @overload
     def __init__(self, value: T, *, name: str | None = None, track: bool = False, lock_class: str | None = None) -> None: ...
     def __init__(

@@ -1,7 +1,7 @@
 """Who holds what, for the front in Python: what csrc/python/tracking.c is for the other one, with the same functions.
 
-A lock of this front knows its holders; tracked, a holder has a Note besides. Who has released is not told: a note of an owner is
-believed as long as the lock has it among its holders.
+A lock of this front knows its holders; tracked, a holder has a Note besides. Who has released is not told: a note of an owner
+is believed as long as the lock has it among its holders.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Node:
         return (self.number, self.is_class, self.kind, self.name, site)
 
     def __del__(self, tell: Callable[[tuple[Any, ...]], None] = _news.append) -> None:  # the module may be gone before
-        if self.exported:
+        if getattr(self, "exported", False):  # a signal handler may have raised while it was made
             tell(("dead", self.number))
 
 
@@ -178,7 +178,7 @@ def _look(note: Note, mode: int, others: list[Note]) -> None:
 
 
 def _tell(what: tuple[Any, ...]) -> None:
-    global _asked
+    global _asked  # noqa: PLW0603
     _news.append(what)
     if not _asked:
         _asked = True
@@ -236,7 +236,7 @@ _tracked_locks: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def _settle() -> None:
-    global on
+    global on  # noqa: PLW0603
     on = _everywhere or len(_tracked_locks) > 0
 
 
@@ -262,7 +262,7 @@ def track_options(lock: Any) -> tuple[bool, str | None]:
 
 def track_switch(wanted: bool) -> None:
     """Track every lock of the process, or only those that want it."""
-    global _everywhere
+    global _everywhere  # noqa: PLW0603
     _everywhere = bool(wanted)
     _settle()
 
@@ -286,7 +286,7 @@ def track_released(lock: Any) -> None:
 
 def track_pending() -> list[tuple[Any, ...]]:
     """Take what is new in the lock order."""
-    global _asked
+    global _asked  # noqa: PLW0603
     _asked = False
     news: list[tuple[Any, ...]] = []
     while _news:

@@ -188,7 +188,14 @@ class ReentrantMutex(_Looks, Takeable[T], PureLock[T], Generic[T]):
     __slots__ = ("_asking", "_hold")
 
     @overload
-    def __init__(self: ReentrantMutex[None], value: None = None, *, name: str | None = None, track: bool = False, lock_class: str | None = None) -> None: ...
+    def __init__(
+        self: ReentrantMutex[None],
+        value: None = None,
+        *,
+        name: str | None = None,
+        track: bool = False,
+        lock_class: str | None = None,
+    ) -> None: ...
     @overload
     def __init__(self, value: T, *, name: str | None = None, track: bool = False, lock_class: str | None = None) -> None: ...
     def __init__(

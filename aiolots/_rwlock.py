@@ -33,7 +33,9 @@ class RwLock(Copyable, Takeable[T], RwLockFront[T], Generic[T]):
     __slots__ = ()
 
     @overload
-    def __init__(self: RwLock[None], value: None = None, *, name: str | None = None, track: bool = False, lock_class: str | None = None) -> None: ...
+    def __init__(
+        self: RwLock[None], value: None = None, *, name: str | None = None, track: bool = False, lock_class: str | None = None
+    ) -> None: ...
     @overload
     def __init__(self, value: T, *, name: str | None = None, track: bool = False, lock_class: str | None = None) -> None: ...
     def __init__(

@@ -1,7 +1,7 @@
 """What a LockTimeout says: who holds the lock, since when and where, what they do now, and who else waits.
 
-It is made where time has run out, perhaps of thousands at once: so it looks at a few of those who are queued, never at all tasks
-or all objects, and takes no lock. Whatever cannot be found out is left out; nothing is raised but the LockTimeout.
+It is made where time has run out, perhaps of thousands at once: so it looks at a few of those who are queued, never at all
+tasks or all objects, and takes no lock. Whatever cannot be found out is left out; nothing is raised but the LockTimeout.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from aiolots import _asyncio_graph, _owners, _refusals, _track
 from aiolots._errors import LockTimeout, QueuedInfo
+from aiolots._front import NATIVE
 from aiolots._lib import INFOS, QUEUED, ffi, lib
 from aiolots._waiters import MODE_NAMES, Holder, _info_at, _word_of
 from aiolots._word import PARKED, decode
@@ -32,7 +33,7 @@ _readers_looked_for = float("-inf")
 def timed_out(lock: LockBase[Any], mode: int, waited: float) -> NoReturn:
     """The raising form ran out of time."""
     word = lock.word
-    head, lines = f"{_name(lock)}: no {MODE_NAMES[mode]} within {waited:.3g} s (word {word:#x})", [""]
+    lines: list[str] = []
     holders: tuple[HolderInfo, ...] = ()
     queued: tuple[QueuedInfo, ...] = ()
     count = more_holders = 0
@@ -47,7 +48,7 @@ def timed_out(lock: LockBase[Any], mode: int, waited: float) -> NoReturn:
         cause = error
         lines = [f"    what more there is to say cannot be found out: {error!r}"]
     timeout = LockTimeout(
-        "\n".join([f"{_name(lock, state, count)}: {head.partition(': ')[2]}", *lines]),
+        "\n".join([f"{_name(lock, state, count)}: no {MODE_NAMES[mode]} within {waited:.3g} s (word {word:#x})", *lines]),
         lock_name=lock.name,
         mode=MODE_NAMES[mode],
         waited=waited,
@@ -63,9 +64,11 @@ def timed_out(lock: LockBase[Any], mode: int, waited: float) -> NoReturn:
     raise timeout
 
 
-def _name(lock: LockBase[Any], state: str = "", waiting: int = 0) -> str:
-    name = "" if lock.name is None else f" {lock.name!r}"
-    return f"<aiolots.{type(lock).__name__}{name}{f' {state}' if state else ''}{f' waiters={waiting}' if waiting else ''}>"
+def _name(lock: LockBase[Any], state: str, waiting: int) -> str:
+    if waiting <= _MOST_QUEUED:
+        return repr(lock)
+    name = "" if lock.name is None else f" {lock.name!r}"  # its repr looks at all who wait
+    return f"<aiolots.{type(lock).__name__}{name} {state} waiters={waiting}>"
 
 
 def _lines(
@@ -116,7 +119,7 @@ def _untracked(lock: LockBase[Any], count: int, some_are_known: bool) -> list[st
 
 def _noted_holders(lock: LockBase[Any]) -> list[Holder]:
     global _readers_looked_for  # noqa: PLW0603
-    if _track.NATIVE and not decode(lock.word).write_locked:
+    if NATIVE and not decode(lock.word).write_locked:
         now = time.monotonic()
         if now - _readers_looked_for < _READERS_EVERY:
             return []

@@ -13,11 +13,11 @@ Off, an acquire looks at one flag. On, an uncontended one takes up to twice as l
 LockTimeout, and a deadlock's report, say who holds the lock and where it was taken as far as it is tracked.
 
 The order is looked at as the Linux kernel's lockdep does: it is enough that two orders were seen, at whatever times. Who only
-tries (`try_x()`, `acquire(False)`) or waits for a time adds no order, for it does not wait for ever; what it got is held all the
-same. Readers keep each other out only where a writer can come in between: an order of reads counts once somebody was seen to
-wait to write. Locks with the same `lock_class="..."` are one for this purpose: thousands of locks, one for each key, are a class.
-Of two of a class, one within the other is reported once, unless allow_nesting says that they have an order of their own. It is
-taken for granted that who acquires also releases: a guard that is given away still counts as its first owner's.
+tries (`try_x()`, `acquire(False)`) or waits for a time adds no order, for it does not wait for ever; what it got is held all
+the same. Readers keep each other out only where a writer can come in between: an order of reads counts once somebody was seen
+to wait to write. Locks with the same `lock_class="..."` are one for this purpose: thousands of locks, one for each key, are a
+class. Of two of a class, one within the other is reported once, unless allow_nesting says that they have an order of their own.
+It is taken for granted that who acquires also releases: a guard that is given away still counts as its first owner's.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def allow_nesting(lock_class: str) -> None:
 
 
 def reset() -> None:
-    """Forget the lock order and its inversions, as if nothing had been taken yet; for tests. Holders stay known. Never waits."""
+    """Forget the lock order and its inversions, as if nothing had been taken yet; for tests. Holders stay known."""
     _track.functions.track_reset()
     _lock_order.wait_settled()
     _lock_order.reset()
