@@ -11,7 +11,8 @@
 
 from __future__ import annotations
 
-from aiolots import deadlock, lowlevel, telemetry
+from aiolots import _timeout_report as _timeout_report
+from aiolots import deadlock, lowlevel, telemetry, tracking
 from aiolots._audit import Finding, audit
 from aiolots._barrier import Barrier
 from aiolots._blocking import LoopBlockPolicy, loop_block_policy, set_loop_block_policy
@@ -85,6 +86,8 @@ __all__ = [
     "lowlevel",
     "set_loop_block_policy",
     "telemetry",
+    "tracking",
 ]
 
 deadlock.start_as_environment_says()
+tracking.start_as_environment_says()

@@ -56,6 +56,10 @@ class Holder:
     thread: int
     is_task: bool
 
+    def in_mode(self, mode: int) -> Holder:
+        """The same, after a change of the mode."""
+        return Holder(mode, self.thread, self.is_task)
+
 
 def note_contention(lock: LockBase[Any]) -> None:
     """Somebody waits for this lock: remember which it is, and count what that costs."""
@@ -142,6 +146,10 @@ class _Info(NamedTuple):
 
 
 _ANY: Any = object()
+
+
+def _info_at(out: Any, i: int) -> _Info:
+    return _Info(*[int(getattr(out[i], field)) for field in _Info._fields])
 
 
 def _infos(word: Any, key: int | None = None) -> list[_Info]:

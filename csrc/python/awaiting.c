@@ -55,7 +55,7 @@ PyObject *await_slowly(Lock *lock, unsigned mode, int limit_kind, double limit, 
     a->limit = limit;
     a->stage = NEW;
     a->levels = (uint8_t)PyObject_TypeCheck((PyObject *)lock, &ReentrantBaseType);
-    a->who = (Who){0};
+    a->who = (Who){.tries = limit_kind != LIMIT_NONE};
     a->seconds = -1;
     a->began = a->deadline = 0;
     a->site = request ? NULL : here(&a->site_at);
@@ -143,7 +143,7 @@ static PySendResult end(Awaiting *a, int acquired, PyObject **result)
         *result = request_awaited(a->request, acquired, acquired ? 0 : (double)(clock_now() - a->began) / 1e9);
     } else {
         if (!a->levels)
-            lock_set_holder(a->lock, holder_of_this_thread(1));
+            mutex_is_held(a->lock, 1, 1);
         *result = Py_NewRef(Py_None);
     }
     return *result ? PYGEN_RETURN : PYGEN_ERROR;

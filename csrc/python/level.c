@@ -22,7 +22,7 @@ PyObject *level_awaited(Request *r)
 PyObject *level_try(PyObject *lock, PyObject *Py_UNUSED(ignored))
 {
     Request *r = (Request *)request_new((Lock *)lock, LEVEL, LIMIT_NONE, 0, 0); /* first, as in request_try */
-    Who who;
+    Who who = {.tries = 1};
     int entered;
     if (!r)
         return NULL;
@@ -42,7 +42,7 @@ PyObject *level_try(PyObject *lock, PyObject *Py_UNUSED(ignored))
 static PyObject *level_acquire(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     Request *r = (Request *)self;
-    Who who;
+    Who who = {.tries = r->limit_kind != LIMIT_NONE};
     int entered, late = 0;
     int64_t began;
     if (!request_claims(r, LOTS_PENDING, LOTS_ACQUIRING))
@@ -69,7 +69,7 @@ static PyObject *level_acquire(PyObject *self, PyObject *Py_UNUSED(ignored))
 static PyObject *level_await(PyObject *self)
 {
     Request *r = (Request *)self;
-    Who who;
+    Who who = {.tries = r->limit_kind != LIMIT_NONE};
     int entered = 0;
     if (!request_claims(r, LOTS_PENDING, LOTS_ACQUIRING))
         return used_before(r->lock);

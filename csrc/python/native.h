@@ -17,6 +17,7 @@
  *   mail.c       the delivery of a mailbox
  *   readers.c    who holds a share
  *   counting.c   what waiting has cost, and where the longest wait was
+ *   tracking.c   who holds what, when somebody wants to know; track_query.c, lock_order.c
  *   spare.c      bound methods and StopIterations, one of each kept for the next time
  *   module.c     the module
  *
@@ -65,6 +66,7 @@ typedef struct {
     } limited;
     uint64_t holder;
     PyObject *weakrefs;
+    struct Record *record; /* tracking.c; NULL: not tracked */
 } Request;
 
 #define LEVEL LOTS_MODES /* what is asked of a ReentrantMutex: LOTS_MUTEX, or a level of it */
@@ -89,10 +91,11 @@ typedef struct {
     X(aiolots._events, wait_ended) X(aiolots._wait, acquire)                                                         \
     X(aiolots._loops, running) X(aiolots._loops, in_trio) X(aiolots._loops, trio_context)                            \
     X(aiolots._owner, running_task) X(aiolots._refusals, not_owned) X(aiolots._refusals, only_guards)                \
-    X(aiolots._refusals, not_as_a_whole) X(aiolots._native_levels, enter_elsewhere)
+    X(aiolots._refusals, not_as_a_whole) X(aiolots._native_levels, enter_elsewhere)                                  \
+    X(threading, _active) X(_thread, start_new_thread) X(aiolots._lock_order, work)
 #define NATIVE_STRINGS(X)                                                                                            \
     X(_aiolots_port) X(address) X(waiting) X(create_future) X(set_result) X(call_later) X(cancel) X(__await__)        \
-    X(throw) X(close) X(address_of) X(__name__) X(timeout) X(seconds) X(moment) X(looks) X(_ident) X(trio)           \
+    X(throw) X(close) X(address_of) X(__name__) X(timeout) X(seconds) X(moment) X(looks) X(_ident) X(trio) X(task)   \
     X(__dict__) X(__asyncio_running_event_loop__)
 
 typedef struct {
@@ -189,6 +192,7 @@ extern lots_a64 modules_seen;  /* how many there were when trio was not among th
 int look_for_trio_from_now_on(void); /* 0, or -1 with an exception */
 int trio_runs(void);
 int trio_was_found(void); /* by an acquire, after it was imported */
+PyObject *trios_task(void); /* that runs on this thread; a new reference, or NULL without an exception */
 int is_trios(void); /* the running task: 1, 0, or -1 with an exception */
 /* The steps of a whole acquire, to be sent through: True in the end, or False when the time ran out. `seconds` < 0: never. */
 PyObject *acquire_elsewhere(Lock *lock, unsigned mode, double seconds);
@@ -199,6 +203,35 @@ static inline int may_be_trio(void)
     /* RELAXED: whoever imported trio on this thread is seen; what runs on other threads is not asked for. */
     return (uint64_t)PyDict_GET_SIZE(modules) != a64_load(&modules_seen, RELAXED) && trio_runs();
 }
+
+/* tracking.c. Off, is_tracking() is all that is asked; a guard knows its record. None of these raises, or runs Python. */
+extern lots_a32 tracking_on;
+static inline int is_tracking(void) { return a32_load(&tracking_on, RELAXED) != 0; } /* pairs with nothing: see settle() */
+void track_any(PyObject *lock, PyObject *name, unsigned mode, Request *request, int waits);
+void track_acquired(Lock *lock, unsigned mode, int waits); /* without a guard; `waits`: it would have waited for ever */
+void track_released(PyObject *lock);                       /* without a guard; before the word is */
+void track_request(Request *request);                      /* acquired */
+void track_guard_released(Request *request);               /* if it has a record; before the word is released */
+void track_changed(Request *request, unsigned mode);       /* its guard has another mode, or its lock again */
+void track_away(Request *request);                         /* its guard lets go of its lock for a while */
+extern lots_a32 tracking_knows; /* any lock: who frees one has to say so */
+void track_forget(PyObject *lock);
+static inline void track_freed(PyObject *lock)
+{
+    if (a32_load(&tracking_knows, RELAXED)) /* as in entry_of */
+        track_forget(lock);
+}
+
+/* A mutex was acquired without a guard; `waits`: by who would have waited for ever. */
+static inline void mutex_is_held(Lock *lock, int as_task, int waits)
+{
+    lock_set_holder(lock, holder_of_this_thread(as_task));
+    if (is_tracking())
+        track_acquired(lock, LOTS_MUTEX, waits);
+}
+
+/* track_query.c */
+extern PyMethodDef tracking_methods[];
 
 /* mail.c */
 /* Schedule the tasks that were woken. An exception that is set stays set; else a signal handler's (KeyboardInterrupt), which
@@ -253,10 +286,12 @@ typedef struct {
     uint64_t id;    /* as in csrc/levels.h */
     PyObject *task; /* a weak reference to the task (or itself); NULL: a thread */
     int entered;    /* it has a level by now, and `task` was given to the mutex or forgotten */
+    int tries;      /* it would not have waited for ever: tracking.c */
 } Who;
 
 void look_for_running_loop(void);
 PyObject *asyncio_loop(void);     /* that runs on this thread: new reference; NULL, mostly without an exception: none */
+PyObject *asyncio_task(void);     /* that runs on this thread: as asyncio_loop; NULL too if it runs a plain callback */
 int look_for_current_tasks(void); /* 0 */
 int who_runs(Who *who);           /* 0, or -1 with an exception. To be forgotten */
 void who_forget(Who *who);

@@ -52,6 +52,8 @@ void reentrant_begin(Lock *lock, Who *who, int as_task)
     who->task = NULL;
     who->entered = 1;
     Py_XDECREF(old); /* a weak reference: nothing runs */
+    if (is_tracking())
+        track_acquired(lock, LOTS_MUTEX, !who->tries);
 }
 
 int reentrant_enter(Reentrant *m, Who *who, int as_task)
@@ -105,6 +107,8 @@ int reentrant_leave(Reentrant *m, uint64_t hold, uint64_t count, int fair)
     }
     kept = kept_task(m);
     lock_set_holder(lock, 0);
+    if (is_tracking())
+        track_released((PyObject *)lock);
     if (word_release_fast(&lock->word, &lots_modes[LOTS_MUTEX]))
         Py_XDECREF(port);
     else if (release_with(lock, LOTS_MUTEX, fair, port))
@@ -142,7 +146,7 @@ void reentrant_got(Lock *lock, Who *who, int bare)
 
 static PyObject *acquire_for(Reentrant *m, int limit_kind, double limit)
 {
-    Who who;
+    Who who = {.tries = limit_kind != LIMIT_NONE};
     int late = 0, entered = reentrant_enter(m, &who, 0);
     if (entered < 0)
         return NULL;
@@ -204,7 +208,7 @@ static PyObject *reentrant_aenter(PyObject *self, PyObject *Py_UNUSED(ignored)) 
 static PyObject *reentrant_await(PyObject *self)
 {
     Reentrant *m = (Reentrant *)self;
-    Who who;
+    Who who = {0};
     int entered = 0;
     if (!may_be_trio()) {
         entered = reentrant_enter(m, &who, 1);

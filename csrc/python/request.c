@@ -49,6 +49,7 @@ PyObject *request_new(Lock *lock, unsigned mode, int limit_kind, double limit, i
     r->as_task = r->gives_itself = 0;
     r->holder = 0;
     r->weakrefs = NULL;
+    r->record = NULL;
     a32_store(&r->state, LOTS_PENDING, RELAXED); /* nobody else knows it yet */
     remember_site(r);
     PyObject_GC_Track(r);
@@ -61,6 +62,8 @@ void becomes_held(Request *r, int as_task)
     r->holder = holder_of_this_thread(as_task);
     if (mode_is_exclusive(r->mode) && !r->is_level)
         lock_set_holder(r->lock, r->holder);
+    if (is_tracking() && !r->is_level) /* of which the hold is tracked: reentrant_begin */
+        track_request(r);
     request_becomes(r, LOTS_HELD);
 }
 
@@ -124,6 +127,8 @@ static int release_claimed(Request *r, int fair)
         return level_leave(r, fair);
     if (mode_is_exclusive(mode))
         lock_set_holder(lock, 0);
+    if (r->record)
+        track_guard_released(r);
     if (word_release_fast(&lock->word, &lots_modes[mode]))
         return 0;
     if (release_slow(lock, mode, fair)) {
@@ -347,6 +352,8 @@ static void request_dealloc(PyObject *self)
     PyObject_GC_UnTrack(self);
     if (r->weakrefs)
         PyObject_ClearWeakRefs(self);
+    if (r->record) /* it was to have its lock again */
+        track_guard_released(r);
     site = r->site;
     lock = (PyObject *)r->lock;
     request_unmade(r);

@@ -97,12 +97,9 @@ int look_for_current_tasks(void)
     return 0;
 }
 
-/* The running task; NULL without an exception: no loop runs here, or it runs a plain callback. */
-static PyObject *running_task(void)
+PyObject *asyncio_task(void)
 {
     PyObject *loop, *task = NULL;
-    if (may_be_trio())
-        return none_is_null(PyObject_CallNoArgs(names.running_task));
     if (current_tasks && !PyDict_GET_SIZE(current_tasks))
         return NULL; /* no task of any loop runs: a loop of this thread would have noted its own */
     loop = asyncio_loop();
@@ -120,6 +117,8 @@ static PyObject *running_task(void)
     Py_DECREF(loop);
     return task;
 }
+
+static PyObject *running_task(void) { return may_be_trio() ? none_is_null(PyObject_CallNoArgs(names.running_task)) : asyncio_task(); }
 
 int who_runs(Who *who)
 {
