@@ -198,7 +198,7 @@ def may_be_ended(task: Task) -> bool:
             if type(owner) is asyncio.Timeout:
                 if owner.when() is not None:
                     return True
-            elif type(owner).__module__.partition(".")[0] in _CANCEL_SCOPES:
+            elif (module := type(owner).__module__).partition(".")[0] in _CANCEL_SCOPES and not module.startswith("anyio.streams."):
                 return True
         elif type(owner).__name__ == "TimerHandle" and not owner.cancelled():  # of asyncio.wait, or as good as one
             return True
