@@ -73,7 +73,8 @@ def _guard_of(hold: Hold, guards: list[tuple[Any, int, bool]]) -> tuple[str | No
     _, _, mode, token, is_task = hold.identity
     for found in guards:
         guard = found[0]
-        if guard._lock is hold.lock and _share(_MODES.get(type(guard).__name__, mode)) == _share(mode) and found[1:] == (token, is_task):
+        same_mode = _share(_MODES.get(type(guard).__name__, mode)) == _share(mode)
+        if guard._lock is hold.lock and same_mode and found[1:] == (token, is_task):
             guards.remove(found)
             return place(guard._site), ("guard", id(guard), mode)
     for holder in hold.lock._holder_list() if isinstance(hold.lock, PureLock) else ():

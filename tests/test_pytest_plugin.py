@@ -54,8 +54,10 @@ def test_bare():
     kept.pop().release()
     routes.acquire()
 
-def test_in_a_thread():
+def test_released_bare():
     routes.release()
+
+def test_in_a_thread():
     thread = threading.Thread(target=lambda: kept.append(routes.lock().acquire()), name="helper")  # THREAD
     thread.start()
     thread.join()
@@ -72,7 +74,7 @@ def test_new_lock():
 
 
 def test_locks_left_held_are_named(pytester: pytest.Pytester) -> None:
-    out = run(pytester, HELD, passed=8, errors=6)
+    out = run(pytester, HELD, passed=9, errors=6)
     for test, lock, mark in (
         ("test_write", "<aiolots.RwLock 'catalog' write-locked> (write)", "WRITE"),
         ("test_share_beside_a_share", "<aiolots.RwLock 'catalog' readers=1 upgradable> (upgradable_read)", "UPGRADABLE"),
