@@ -18,6 +18,7 @@ from typing import Any
 from aiolots import _asyncio_graph as tasks_of
 from aiolots import _living, _owners
 from aiolots._holds import _MODES, Hold, InHand, _share, holds_of
+from aiolots._lib import MUTEX
 from aiolots._pure import PureLock
 from aiolots._refusals import place
 from aiolots._waiters import Holder
@@ -70,14 +71,15 @@ def holds(locks: list[Any]) -> list[Held]:
 
 def _guard_of(hold: Hold, guards: list[tuple[Any, int, bool]]) -> tuple[str | None, tuple[Any, ...]]:
     """Find the guard of a hold of which only mode and thread were noted, and take it from the list: where, and which."""
-    _, _, mode, token, is_task = hold.identity
+    token, is_task = hold.identity[3:]
+    mode = hold.mode
     for found in guards:
         guard = found[0]
-        same_mode = _share(_MODES.get(type(guard).__name__, mode)) == _share(mode)
+        same_mode = _share(_MODES.get(type(guard).__name__, MUTEX)) == _share(mode)
         if guard._lock is hold.lock and same_mode and found[1:] == (token, is_task):
             guards.remove(found)
             return place(guard._site), ("guard", id(guard), mode)
-    for holder in hold.lock._holder_list() if isinstance(hold.lock, PureLock) else ():
+    for holder in hold.lock._holder_list() if PureLock in type(hold.lock).__mro__ else ():
         if holder == Holder(mode, token, is_task) and holder.site is not None:
             return place(holder.site), (*hold.identity, holder.site)
     return None, hold.identity
@@ -129,7 +131,7 @@ class Baseline:
                 return []
             time.sleep(_PAUSE)
             suspects = self._suspects()
-            again = {hold.identity for hold in holds(suspects)} if suspects else set()
+            again = {hold.identity for hold in (holds(suspects) if suspects else ())}
             first = {identity: hold for identity, hold in first.items() if identity in again}
             nobody = [lock for lock in nobody if any(lock is other for other in suspects)]
         lines = [str(hold) for hold in first.values() if not self._is_others(hold)]

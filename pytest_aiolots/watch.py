@@ -128,7 +128,7 @@ class Watch:
         while not self._ended:
             self._look_now.wait(INTERVAL)
             test = self._running
-            if test is not None and not test.debugged and not self._ended and not _is_debugging():
+            if test is not None and not test.debugged and not _is_debugging():
                 self._look(test)
 
     def _look(self, test: Running) -> None:
