@@ -8,7 +8,8 @@ import pytest
 def run(pytester: pytest.Pytester, source: str, *options: str, **outcomes: int) -> str:
     """Run one test file; return what pytest printed, having checked the numbers of passed, failed, errors."""
     pytester.makepyfile(test_it=source)
-    ended = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-rA", *options, timeout=90)
+    quiet = "asyncio_default_fixture_loop_scope=function"  # pytest-asyncio has something to say else
+    ended = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-o", quiet, "-rA", *options, timeout=90)
     ended.assert_outcomes(**outcomes)
     return ended.stdout.str() + ended.stderr.str()
 
