@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -19,7 +20,7 @@ def hang_report() -> str:
     """Look at everything, from any thread. Takes no lock of anybody's, never waits."""
     tasks = {id(task): task for task in tasks_of.every_task()}
     threads = _owners.Threads()
-    cycles = [str(cycle) for cycle in deadlock.check()]
+    cycles = [text_of(cycle) for cycle in deadlock.check()]
     parts = [*cycles] if cycles else ["no deadlock: nobody is in a cycle of waits without a limit"]
     parts.append(_locks(tasks, threads))
     parts += [_task(task) for task in tasks.values()]
@@ -65,7 +66,17 @@ def _thread(ident: int, threads: _owners.Threads) -> str:
 
 def calls_of_tests(frames: Iterable[FrameType]) -> Iterator[FrameType]:
     """Leave out how pytest got to the test: that is the same each time, and long."""
-    return (frame for frame in frames if not any(part in frame.f_code.co_filename for part in _RUNNERS))
+    return (frame for frame in frames if not _is_runners(frame.f_code.co_filename))
 
 
-_RUNNERS = tuple(f"{os.sep}{package}{os.sep}" for package in ("_pytest", "pluggy", "pytest", "pytest_aiolots"))
+def text_of(cycle: deadlock.Cycle) -> str:
+    """Return the report of a deadlock, without those calls."""
+    owners = [replace(owner, stack=tuple(place for place in owner.stack if not _is_runners(place))) for owner in cycle.owners]
+    return str(replace(cycle, owners=tuple(owners)))
+
+
+def _is_runners(place: str) -> bool:
+    return any(part in place for part in _RUNNERS)
+
+
+_RUNNERS = ("<frozen runpy>", *(f"{os.sep}{package}{os.sep}" for package in ("_pytest", "pluggy", "pytest", "pytest_aiolots")))

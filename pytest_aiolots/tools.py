@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from aiolots import _blocking, _pure, _pure_locks, _wait
 from pytest_aiolots.held import Baseline, words
 from pytest_aiolots.loop_block import noted
 from pytest_aiolots.order import Orders
@@ -33,6 +34,8 @@ class Tools:
         self._baseline: Baseline | None = None
         self._test: Running | None = None
         self._failed = False
+        for ours in (_blocking, _pure, _pure_locks, _wait):  # pytest is to show where the user's code waits
+            ours.__dict__["__tracebackhide__"] = True
 
     def begin(self, item: pytest.Item, settings: Settings, *, imported_it: bool) -> None:
         """A test begins: once for each. One that `imported_it`, aiolots, has run already, and there was no lock before it."""

@@ -28,7 +28,7 @@ import pytest
 from aiolots import DeadlockError, _cycles, _wait_graph
 from aiolots import _asyncio_graph as tasks_of
 from aiolots._cycles import Cycle
-from pytest_aiolots.report import hang_report
+from pytest_aiolots.report import hang_report, text_of
 from pytest_aiolots.settings import ERROR, OFF, Settings
 
 INTERVAL = 0.1  # seconds between two looks
@@ -138,10 +138,10 @@ class Watch:
         self._known |= {key for _, key, _ in cycles}
         if new and test.settings.deadlock == ERROR:
             test.cycles |= {key for _, key, _ in new}
-            self._fail(test, "\n".join(str(cycle) for cycle, _, _ in new), now)
+            self._fail(test, "\n".join(text_of(cycle) for cycle, _, _ in new), now)
         elif new:
             for cycle, _, _ in new:
-                test.tell(str(cycle))
+                test.tell(text_of(cycle))
         elif test.why:
             if now - test.sent >= AGAIN:
                 self._fail_again(test, [nodes for _, key, nodes in cycles if key in test.cycles], now)

@@ -310,3 +310,33 @@ def test_uvloop(pytester: pytest.Pytester) -> None:
     """
     out = run(pytester, source, LIMIT, failed=1, passed=1)
     assert "deadlock: one owner waits for itself" in out
+
+
+def test_workers_of_xdist(pytester: pytest.Pytester) -> None:
+    pytest.importorskip("xdist")
+    source = """
+    import aiolots, threading, time, pytest
+    lock = aiolots.Mutex(name="lock")
+
+    @pytest.mark.parametrize("n", range(6))
+    def test_fine(n):
+        with lock:
+            pass
+
+    def test_deadlock():
+        with lock, lock:
+            pass
+
+    @pytest.mark.aiolots(timeout=0.5)
+    def test_hang():
+        time.sleep(30)
+
+    def test_left():
+        aiolots.Mutex(name="left").acquire()
+        globals()["kept"] = aiolots.Mutex(name="kept")
+        kept.acquire()
+    """
+    out = run(pytester, source, "-n", "2", passed=7, failed=2, errors=1)
+    assert "deadlock: one owner waits for itself" in out
+    assert "did not end within 0.5 s" in out
+    assert "<aiolots.Mutex 'kept' write-locked> (lock), taken without a guard, by thread 'MainThread'" in out
