@@ -11,7 +11,8 @@
 
 from __future__ import annotations
 
-from aiolots import deadlock, lowlevel
+from aiolots import _timeout_report as _timeout_report
+from aiolots import deadlock, lowlevel, tracking
 from aiolots._audit import Finding, audit
 from aiolots._barrier import Barrier
 from aiolots._blocking import LoopBlockPolicy, loop_block_policy, set_loop_block_policy
@@ -83,6 +84,8 @@ __all__ = [
     "loop_block_policy",
     "lowlevel",
     "set_loop_block_policy",
+    "tracking",
 ]
 
 deadlock.start_as_environment_says()
+tracking.start_as_environment_says()

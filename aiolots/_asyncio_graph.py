@@ -72,13 +72,27 @@ def name_of(task: Task) -> str:
     return task.get_name()
 
 
+def name_of_who_waits(cookie: int) -> str | None:
+    """Return the name of the task that waits in the core as that cookie: by the future that it awaits, which knows whom to
+    wake. None if that is not known. All tasks are not looked at: there may be many, and as many that ask."""
+    for port in _copy(_loops._every_port):
+        for callback in _callbacks(port.waiting.get(cookie)):
+            task: Any = getattr(callback, "__self__", None)
+            if asyncio.Task in type(task).__mro__:
+                return str(task.get_name())
+    return None
+
+
 # --- the chain of coroutines --------------------------------------------------------------------------------------------
 
 
 def chain(task: Task) -> list[Any]:
     """Return the coroutines, generators and awaitables that a task is in, outermost first."""
+    return _chain_of(task.get_coro())
+
+
+def _chain_of(step: Any) -> list[Any]:
     found: list[Any] = []
-    step: Any = task.get_coro()
     while step is not None and len(found) < _LONGEST_CHAIN:
         found.append(step)
         step = _awaited_by(step)
@@ -109,11 +123,29 @@ _FRAMES: tuple[tuple[type[Any], str], ...] = (
 
 def frames(task: Task) -> Iterator[FrameType]:
     """Yield the frames of the chain, innermost first."""
-    for step in reversed(chain(task)):
+    return _frames_of(task.get_coro())
+
+
+def _frames_of(coroutine: Any) -> Iterator[FrameType]:
+    for step in reversed(_chain_of(coroutine)):
         for kind, attribute in _FRAMES:
             frame: FrameType | None = getattr(step, attribute) if type(step) is kind else None
             if frame is not None:
                 yield frame
+
+
+def frames_now(task: Any, on_its_thread: Iterator[FrameType]) -> Iterator[FrameType]:
+    """The same of any library's task; of one that runs: those of its thread."""
+    coroutine = task.get_coro() if hasattr(task, "get_coro") else getattr(task, "coro", None)
+    if getattr(coroutine, "cr_running", False):
+        return on_its_thread
+    return _frames_of(coroutine)
+
+
+def name_of_loop(task: Any) -> str:
+    """Return the event loop of any library's task, as its repr says it."""
+    loop = getattr(task, "get_loop", None)
+    return "a loop that is not known" if task is None else "trio" if loop is None else repr(loop())
 
 
 def in_hand(task: Task) -> Iterator[tuple[Any, str]]:

@@ -18,6 +18,11 @@ def running() -> asyncio.AbstractEventLoop | None:
     return asyncio._get_running_loop()
 
 
+# {loop: task} of the tasks that run now, before Python 3.14 also of other threads: for the native front, to which a call costs
+# more than all the rest. None: current_task() is to be called.
+current_tasks: dict[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = getattr(asyncio.tasks, "_current_tasks", None)
+
+
 def watch(loop: asyncio.AbstractEventLoop, port: Port) -> None:
     """Have the mailbox watched by the loop."""
     bell = _Bell(port)

@@ -128,6 +128,7 @@ def _bump(guard: Changing, wait: Wait) -> Steps:
         _begin(guard, begun)
         mode = begun[0]
         op = _new_op(guard, mode)
+        guard._away()
         if holders is not None:
             noted = holders.get(id(guard))
             holders.pop(id(guard), None)

@@ -6,6 +6,8 @@ import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from aiolots import _track
+
 if TYPE_CHECKING:
     from typing import Self
 
@@ -18,7 +20,9 @@ class Copyable:
     if TYPE_CHECKING:
         name: str | None
 
-        def __init__(self, value: Any, *, name: str | None = None) -> None: ...
+        def __init__(
+            self, value: Any, *, name: str | None = None, track: bool = False, lock_class: str | None = None
+        ) -> None: ...
         def _try_look(self) -> Any: ...
 
     def _copied(self, taker: Callable[[Any], Any]) -> Any:
@@ -31,15 +35,15 @@ class Copyable:
             guard.release()
 
     def __copy__(self) -> Self:
-        return type(self)(self._copied(copy.copy), name=self.name)
+        return type(self)(self._copied(copy.copy), name=self.name, **_track.options(self))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return type(self)(self._copied(lambda value: copy.deepcopy(value, memo)), name=self.name)
+        return type(self)(self._copied(lambda value: copy.deepcopy(value, memo)), name=self.name, **_track.options(self))
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
         # A copy, for pickle writes the value only after the share was given back.
-        return _rebuild, (type(self), self._copied(copy.deepcopy), self.name)
+        return _rebuild, (type(self), self._copied(copy.deepcopy), self.name, _track.options(self))
 
 
-def _rebuild(kind: type[Copyable], value: Any, name: str | None) -> Copyable:
-    return kind(value, name=name)
+def _rebuild(kind: type[Copyable], value: Any, name: str | None, options: dict[str, Any] = {}) -> Copyable:  # noqa: B006
+    return kind(value, name=name, **options)

@@ -2,25 +2,70 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aiolots._track import HolderInfo
+
+
+@dataclass(frozen=True)
+class QueuedInfo:
+    """Somebody who waited for the lock too.
+
+    Attributes:
+        kind: "thread" or "task".
+        name: of the thread or the task; None if it is not known.
+        mode: what it waits for: "read", "write", "lock"...
+    """
+
+    kind: str
+    name: str | None
+    mode: str
+
+    def __str__(self) -> str:
+        return f"{'a ' if self.name is None else ''}{self.kind}{'' if self.name is None else f' {self.name!r}'} ({self.mode})"
+
 
 class LockTimeout(TimeoutError):
-    """A raising timed acquire (`timeout=`) ran out of time. Nothing is held, nobody is queued.
+    """A raising timed acquire (`timeout=`) ran out of time. Nothing is held, nobody is queued. `str()` is a report.
 
     Attributes:
         lock_name: the lock's name, or None.
         mode: what was asked for: "read", "read_recursive", "write" or "lock".
         waited: how long it waited, in seconds.
         word: the lock word as it was when the wait ended.
+        decoded: what that word says: "write-locked parked".
+        holders: who held it then, as aiolots.tracking.HolderInfo, up to 8; only those that were tracked.
+        more_holders: how many more were tracked.
+        queued: who else waited, first come first, up to 16: kind, name and mode.
+        more_queued: how many more waited.
     """
 
     def __init__(
-        self, message: str = "", *, lock_name: str | None = None, mode: str = "", waited: float = 0.0, word: int = 0
+        self,
+        message: str = "",
+        *,
+        lock_name: str | None = None,
+        mode: str = "",
+        waited: float = 0.0,
+        word: int = 0,
+        decoded: str = "",
+        holders: tuple[HolderInfo, ...] = (),
+        more_holders: int = 0,
+        queued: tuple[QueuedInfo, ...] = (),
+        more_queued: int = 0,
     ) -> None:
         super().__init__(message)  # the rest has defaults, and travels in __dict__, so that it can be pickled
         self.lock_name = lock_name
         self.mode = mode
         self.waited = waited
         self.word = word
+        self.decoded = decoded
+        self.holders = holders
+        self.more_holders = more_holders
+        self.queued = queued
+        self.more_queued = more_queued
 
 
 class DeadlockError(RuntimeError):

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiolots import _asyncio_graph as tasks_of
+from aiolots import _track
 from aiolots._front import NATIVE, MutexFront, RwLockFront
 from aiolots._lib import FAIR_MUTEX, MUTEX, READ, READ_RECURSIVE, UPGRADABLE, WRITE
 from aiolots._mapping import MappedGuard
@@ -43,7 +44,7 @@ class Hold:
     lock: Any
     mode: int
     owners: tuple[Node, ...]
-    place: str | None  # where the guard was asked for
+    place: str | None  # where the guard was asked for; tracked, where the lock was acquired
     by_some_task: bool  # of the loop on that thread: which one is not known
     of_task: bool  # taken with the task's colour
     identity: tuple[Any, ...] = field(repr=False)
@@ -95,7 +96,22 @@ class InHand:
 
 
 def holds_of(lock: Any, in_hand: InHand, ident_of: Callable[[int], int | None]) -> list[Hold]:
-    """Return the holds of a lock, as far as they are known; ident_of(token) names a thread."""
+    """Return the holds of a lock, as far as they are known; ident_of(token) names a thread. Tracked, with their places."""
+    found = _holds_of(lock, in_hand, ident_of)
+    tracked = _track.records(lock, 1000)[0] if any(hold.place is None for hold in found) else []
+    return [_with_place(hold, tracked) for hold in found] if tracked else found
+
+
+def _with_place(hold: Hold, tracked: list[_track.Record]) -> Hold:
+    for record in tracked if hold.place is None else ():
+        same_owner = hold.mode in ALONE or (hold.identity[0] == "noted" and hold.identity[3] == record.token)
+        if _share(record.mode) == _share(hold.mode) and same_owner:
+            tracked.remove(record)
+            return replace(hold, place=place(record.site))
+    return hold
+
+
+def _holds_of(lock: Any, in_hand: InHand, ident_of: Callable[[int], int | None]) -> list[Hold]:
     holders: list[Holder] = list(lock._holder_list())
     found = in_hand.of(lock) if holders else []
     owners: tuple[Node, ...]

@@ -14,7 +14,7 @@ import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from aiolots import _loops, _owner, _parking, _seconds, _wait
+from aiolots import _loops, _owner, _parking, _seconds, _track, _wait
 from aiolots._lib import BY_CANCEL, HELD, MISUSE, MUTEX, NULL, READ, READY, WORD, WRITE, ffi, lib
 from aiolots._word import ONE_READER, WRITER
 
@@ -76,6 +76,7 @@ class Hold:
         if lib.lots_word_load(self._levels) & WRITER:
             self.owner = None
             self.bare.clear()
+            _track.released(lock)
             _wait.release(self.op, lock._word, fair=fair)
 
 
@@ -117,6 +118,7 @@ class Level:
             entered = self._deepen(hold)
             if entered:
                 lock._hold = hold
+                _track.acquired(lock, MUTEX, waits=seconds is None)
             lock._asking.pop(id(hold), None)
             if entered:
                 break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar, cast, overload
 
+from aiolots import _track
 from aiolots._copying import Copyable
 from aiolots._front import FairMutexFront, MutexFront
 from aiolots._guards import MutexGuard
@@ -47,16 +48,24 @@ class Mutex(_Looks, Takeable[T], MutexFront[T], Generic[T]):
     Args:
         value: what it protects; `guard.value` gives it to whoever holds the lock. None if the mutex protects something else.
         name: appears in messages and repr.
+        track: note who holds it; see aiolots.tracking.
+        lock_class: what it is in the lock order, together with others of the same class. TypeError if it is no string.
     """
 
     __slots__ = ()
 
     @overload
-    def __init__(self: Mutex[None], value: None = None, *, name: str | None = None) -> None: ...
+    def __init__(
+        self: Mutex[None], value: None = None, *, name: str | None = None, track: bool = False, lock_class: str | None = None
+    ) -> None: ...
     @overload
-    def __init__(self, value: T, *, name: str | None = None) -> None: ...
-    def __init__(self, value: Any = None, *, name: str | None = None) -> None:
+    def __init__(self, value: T, *, name: str | None = None, track: bool = False, lock_class: str | None = None) -> None: ...
+    def __init__(
+        self, value: Any = None, *, name: str | None = None, track: bool = False, lock_class: str | None = None
+    ) -> None:
         super().__init__(cast("T", value), name=name)
+        if track or lock_class is not None:
+            _track.configure(self, track, lock_class)
 
 
 class FairMutex(_Looks, Takeable[T], FairMutexFront[T], Generic[T]):
@@ -69,8 +78,19 @@ class FairMutex(_Looks, Takeable[T], FairMutexFront[T], Generic[T]):
     __slots__ = ()
 
     @overload
-    def __init__(self: FairMutex[None], value: None = None, *, name: str | None = None) -> None: ...
+    def __init__(
+        self: FairMutex[None],
+        value: None = None,
+        *,
+        name: str | None = None,
+        track: bool = False,
+        lock_class: str | None = None,
+    ) -> None: ...
     @overload
-    def __init__(self, value: T, *, name: str | None = None) -> None: ...
-    def __init__(self, value: Any = None, *, name: str | None = None) -> None:
+    def __init__(self, value: T, *, name: str | None = None, track: bool = False, lock_class: str | None = None) -> None: ...
+    def __init__(
+        self, value: Any = None, *, name: str | None = None, track: bool = False, lock_class: str | None = None
+    ) -> None:
         super().__init__(cast("T", value), name=name)
+        if track or lock_class is not None:
+            _track.configure(self, track, lock_class)

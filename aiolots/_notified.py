@@ -228,6 +228,7 @@ class Wait:
         if self._sleeper.queue(op) == CLOSED:
             _refusals.loop_closed()
         self._sleeper.when_loop_ends(self._loop_ended)
+        guard._away()
         holders = getattr(lock, "_holders", None)  # the C types note it in _begin_change
         if holders is not None:
             self._noted = holders.pop(id(guard), None)

@@ -14,7 +14,7 @@ from collections.abc import Generator
 from types import CodeType, TracebackType
 from typing import Any, Generic, NoReturn, SupportsIndex, TypeVar, cast
 
-from aiolots import _guards, _loops, _refusals, _wait
+from aiolots import _guards, _loops, _pure_tracking, _refusals, _seconds, _wait
 from aiolots._lib import (
     ADDRESS,
     BY_CANCEL,
@@ -54,7 +54,7 @@ _MOMENT = "moment"
 class PureLock(Generic[T]):
     """A lock word with a name and the value that it protects."""
 
-    __slots__ = ("__weakref__", "_holders", "_value", "_word", "address", "name")
+    __slots__ = ("__weakref__", "_holders", "_tracked", "_value", "_word", "address", "name")
 
     name: str | None
     address: int  # of the lock word, for native code: see aiolots.get_include
@@ -64,6 +64,7 @@ class PureLock(Generic[T]):
         self._value = value
         self.address = int(ffi.cast(ADDRESS, self._word))
         self._holders: dict[int, Holder] = {}
+        self._tracked: _pure_tracking.Tracked | None = None
         self.name = name
         note_lock(self)
 
@@ -122,7 +123,7 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
                 began = time.monotonic()
                 if not _wait.block(self._lock, op, self._mode, self._seconds()):
                     return self._timed_out(time.monotonic() - began)  # type: ignore[no-any-return]
-            self._lock._holders[id(self)] = Holder(self._mode, lib.lots_thread_token(), is_task=False, site=self._site)
+            self._is_held(as_task=False)
         except BaseException:
             if ours:
                 self._give_up()
@@ -154,7 +155,7 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
                     return self._timed_out(time.monotonic() - began)  # type: ignore[no-any-return]
             elif _loops.in_trio():
                 yield from _loops.checkpoint()
-            self._lock._holders[id(self)] = Holder(self._mode, lib.lots_thread_token(), is_task=True, site=self._site)
+            self._is_held(as_task=True)
         except BaseException:
             if ours:
                 self._give_up()
@@ -169,12 +170,18 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
 
     # --- what both share ---
 
+    def _is_held(self, *, as_task: bool) -> None:
+        self._lock._holders[id(self)] = Holder(self._mode, lib.lots_thread_token(), is_task=as_task, site=self._site)
+        if _pure_tracking.on:
+            waits = self._raises if self._limit is None else _seconds.is_for_ever(self._limit[1])  # a try never does
+            _pure_tracking.held(self._lock, id(self), waits)
+
     def _now(self) -> Any:
         """Acquire now or never; the thread's colour. The guard, or None."""
         op = self._op
         try:
             if lib.lots_op_try(op) == READY:
-                self._lock._holders[id(self)] = Holder(self._mode, lib.lots_thread_token(), is_task=False, site=self._site)
+                self._is_held(as_task=False)
                 return self
             lib.lots_op_cancel(op, BY_CANCEL, NULL)
         except BaseException:  # out of a signal handler
@@ -253,16 +260,23 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
             lib.lots_op_lost(self._op)
         else:
             self._becomes(mode)
+            if _pure_tracking.on:
+                _pure_tracking.is_back(self._lock, id(self))
             lib.lots_op_changed(self._op, mode)
             if self._collected:  # while it was changing, and __del__ is not called again
                 self.__del__()
+
+    def _away(self) -> None:
+        """It is changing, and its word is released next: until _end_change its owner holds nothing by it."""
+        if _pure_tracking.on:
+            _pure_tracking.away(self._lock, id(self))
 
     def _becomes(self, mode: int) -> None:
         self._mode = mode
         cast("Any", self).__class__ = _KINDS[mode]
         holder = self._lock._holders.get(id(self))
         if holder is not None:
-            self._lock._holders[id(self)] = Holder(mode, holder.thread, is_task=holder.is_task, site=self._site)
+            self._lock._holders[id(self)] = holder.in_mode(mode)
             # Another thread may release it meanwhile: whoever comes later, that one or this, takes the entry away.
             if lib.lots_op_state(self._op) == RELEASED:
                 self._lock._holders.pop(id(self), None)

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from aiolots import _loops, _refusals, _seconds, _wait
+from aiolots import _loops, _pure_tracking, _refusals, _seconds, _wait
 from aiolots._guards import (
     AsyncMutexGuard,
     AsyncReadGuard,
@@ -196,7 +196,7 @@ class MutexFront(PureLock[T], Generic[T]):
             seconds = (None if timeout == -1 else float(timeout)) if blocking else 0
             if lib.lots_op_try(op) != READY and not _wait.block(self, op, self._MODE, seconds):
                 return False
-            self._taken(op, is_task=False)
+            self._taken(op, is_task=False, waits=seconds is None)
         except BaseException:
             self._give_up(op)
             raise
@@ -244,7 +244,7 @@ class MutexFront(PureLock[T], Generic[T]):
                 await _wait.Suspended(self, op)
             elif _loops.in_trio():
                 await _wait.Steps(_loops.checkpoint())
-            self._taken(op, is_task=True)
+            self._taken(op, is_task=True, waits=True)
         except BaseException:
             self._give_up(op)
             raise
@@ -257,9 +257,11 @@ class MutexFront(PureLock[T], Generic[T]):
         lib.lots_op_init(op, self._word, self._MODE, NULL, 0, 0)
         return op
 
-    def _taken(self, op: Any, *, is_task: bool) -> None:
+    def _taken(self, op: Any, *, is_task: bool, waits: bool) -> None:
         self._op = op
         self._holders[0] = Holder(MUTEX, lib.lots_thread_token(), is_task=is_task)
+        if _pure_tracking.on:
+            _pure_tracking.held(self, 0, waits)
 
     def _give_up(self, op: Any) -> None:
         if lib.lots_op_state(op) == HELD:  # a signal handler raised right after the acquire

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, SupportsIndex, TypeVar, cast, overload
 
-from aiolots import _changing, _owner, _parking, _refusals, _seconds
+from aiolots import _changing, _owner, _parking, _refusals, _seconds, _track
 from aiolots._guards import Exclusive
 from aiolots._levels import Hold, Level, Steps
 from aiolots._lib import GONE, HELD, MUTEX, PENDING, QUEUED, RELEASED, lib
@@ -181,16 +181,29 @@ class ReentrantMutex(_Looks, Takeable[T], PureLock[T], Generic[T]):
     Args:
         value: what it protects; `guard.value` gives it to whoever holds the lock. None if the mutex protects something else.
         name: appears in messages and repr.
+        track: note who holds it; see aiolots.tracking.
+        lock_class: what it is in the lock order, together with others of the same class. TypeError if it is no string.
     """
 
     __slots__ = ("_asking", "_hold")
 
     @overload
-    def __init__(self: ReentrantMutex[None], value: None = None, *, name: str | None = None) -> None: ...
+    def __init__(
+        self: ReentrantMutex[None],
+        value: None = None,
+        *,
+        name: str | None = None,
+        track: bool = False,
+        lock_class: str | None = None,
+    ) -> None: ...
     @overload
-    def __init__(self, value: T, *, name: str | None = None) -> None: ...
-    def __init__(self, value: Any = None, *, name: str | None = None) -> None:
+    def __init__(self, value: T, *, name: str | None = None, track: bool = False, lock_class: str | None = None) -> None: ...
+    def __init__(
+        self, value: Any = None, *, name: str | None = None, track: bool = False, lock_class: str | None = None
+    ) -> None:
         super().__init__(cast("T", value), name=name)
+        if track or lock_class is not None:
+            _track.configure(self, track, lock_class)
         self._hold: Hold | None = None  # the last one: over, if it has no owner any more
         self._asking: dict[int, Hold] = {}  # that are to be the next: one of them may have the mutex, and not be noted yet
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from aiolots._errors import LockTimeout, NotHeld
@@ -13,15 +14,21 @@ if TYPE_CHECKING:
 
 
 def timed_out(lock: LockBase[Any], mode: int, waited: float) -> NoReturn:
-    """The raising form ran out of time."""
-    word = lock.word
-    raise LockTimeout(
-        f"{lock!r}: no {MODE_NAMES[mode]} within {waited:.3g} s (word {word:#x})",
-        lock_name=lock.name,
-        mode=MODE_NAMES[mode],
-        waited=waited,
-        word=word,
-    )
+    """The raising form ran out of time: raise LockTimeout, with a report."""
+    _report[0](lock, mode, waited)
+    raise AssertionError("the report raises")
+
+
+def use_report(report: Callable[[Any, int, float], NoReturn]) -> None:
+    """Let _timeout_report.py, which knows more than this, say what is to be said."""
+    _report[0] = report
+
+
+def _bare_timeout(lock: LockBase[Any], mode: int, waited: float) -> NoReturn:
+    raise LockTimeout(f"{lock!r}: no {MODE_NAMES[mode]} within {waited:.3g} s", lock_name=lock.name)
+
+
+_report: list[Callable[[Any, int, float], NoReturn]] = [_bare_timeout]
 
 
 def used_before(lock: LockBase[Any]) -> NoReturn:

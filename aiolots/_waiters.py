@@ -56,6 +56,10 @@ class Holder:
     is_task: bool
     site: Any = field(default=None, compare=False, repr=False)
 
+    def in_mode(self, mode: int) -> Holder:
+        """The same, after a change of the mode."""
+        return Holder(mode, self.thread, self.is_task, self.site)
+
 
 def note_contention(lock: LockBase[Any]) -> None:
     """Somebody waits for this lock: remember which it is."""
@@ -120,13 +124,17 @@ class _Info(NamedTuple):
 _ANY: Any = object()
 
 
+def _info_at(out: Any, i: int) -> _Info:
+    return _Info(*[int(getattr(out[i], field)) for field in _Info._fields])
+
+
 def _infos(word: Any, key: int | None = None) -> list[_Info]:
     capacity = 64
     while True:
         out = ffi.new(INFOS, capacity)
         count = lib.lots_for_each(word, out, capacity) if key is None else lib.lots_for_key(key, out, capacity)
         if count <= capacity:  # copied: what `out[i]` gives points into `out`
-            infos = [_Info(*[int(getattr(out[i], field)) for field in _Info._fields]) for i in range(count)]
+            infos = [_info_at(out, i) for i in range(count)]
             infos.sort(key=lambda info: info.ticket)
             return infos
         capacity = count * 2

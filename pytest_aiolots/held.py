@@ -21,7 +21,6 @@ from aiolots._holds import _MODES, Hold, InHand, _share, holds_of
 from aiolots._lib import MUTEX
 from aiolots._pure import PureLock
 from aiolots._refusals import place
-from aiolots._waiters import Holder
 from aiolots._word import decode
 
 _LOOKS, _PAUSE = 15, 0.01  # what somebody is about to release is no leak
@@ -80,7 +79,7 @@ def _guard_of(hold: Hold, guards: list[tuple[Any, int, bool]]) -> tuple[str | No
             guards.remove(found)
             return place(guard._site), ("guard", id(guard), mode)
     for holder in hold.lock._holder_list() if PureLock in type(hold.lock).__mro__ else ():
-        if holder == Holder(mode, token, is_task) and holder.site is not None:
+        if (holder.mode, holder.thread, holder.is_task) == (mode, token, is_task) and holder.site is not None:
             return place(holder.site), (*hold.identity, holder.site)
     return None, hold.identity
 

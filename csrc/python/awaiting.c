@@ -116,7 +116,7 @@ static PySendResult end(Awaiting *a, int acquired, PyObject **result)
     if (a->request) {
         *result = request_awaited(a->request, acquired, acquired ? 0 : (double)(clock_now() - a->began) / 1e9);
     } else {
-        lock_set_holder(a->lock, holder_of_this_thread(1));
+        mutex_is_held(a->lock, 1, 1);
         *result = Py_NewRef(Py_None);
     }
     return *result ? PYGEN_RETURN : PYGEN_ERROR;

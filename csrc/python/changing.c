@@ -21,6 +21,8 @@ static void end_change(Request *r, unsigned mode)
     Py_SET_TYPE(r, request_types[mode]);
     if (mode_is_exclusive(mode))
         lock_set_holder(r->lock, r->holder);
+    if (r->record)
+        track_changed(r, mode);
     request_becomes(r, LOTS_HELD);
     /* The collector may have come to the guard while it was changing: its finalizer, which had nothing to do then, is not run
      * again. It is dropped now. */
@@ -125,6 +127,14 @@ PyObject *request_begin_change(PyObject *self, PyObject *Py_UNUSED(ignored))
     return PyLong_FromLong(r->mode);
 }
 
+/* It is changing, and its word is released next: until _end_change its owner holds nothing by it. */
+PyObject *request_away(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (((Request *)self)->record)
+        track_away((Request *)self);
+    Py_RETURN_NONE;
+}
+
 PyObject *request_end_change(PyObject *self, PyObject *mode)
 {
     Request *r = (Request *)self;
@@ -134,6 +144,8 @@ PyObject *request_end_change(PyObject *self, PyObject *mode)
     if (request_state(r) != LOTS_CHANGING)
         Py_RETURN_NONE;
     if (number < 0) {
+        if (r->record)
+            track_guard_released(r);
         request_becomes(r, LOTS_RELEASED);
         Py_RETURN_NONE;
     }

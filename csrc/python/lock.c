@@ -53,6 +53,7 @@ static int lock_clear(PyObject *self)
 static void lock_dealloc(PyObject *self)
 {
     PyObject_GC_UnTrack(self);
+    track_freed(self);
     if (((Lock *)self)->weakrefs)
         PyObject_ClearWeakRefs(self);
     lock_clear(self);
@@ -174,7 +175,7 @@ static PyObject *mutex_acquire_for(Lock *lock, int limit_kind, double limit)
         return NULL;
     if (late)
         Py_RETURN_FALSE;
-    lock_set_holder(lock, holder_of_this_thread(0));
+    mutex_is_held(lock, 0, limit_kind == LIMIT_NONE);
     Py_RETURN_TRUE;
 }
 
@@ -210,6 +211,8 @@ static PyObject *mutex_acquire(PyObject *self, PyObject *arguments, PyObject *ke
 static int mutex_let_go(Lock *lock)
 {
     lock_set_holder(lock, 0);
+    if (is_tracking())
+        track_released((PyObject *)lock);
     if (word_release_fast(&lock->word, &lots_modes[LOTS_MUTEX]))
         return 0;
     if (release_slow(lock, LOTS_MUTEX, 0)) {
@@ -238,7 +241,7 @@ static PyObject *mutex_await(PyObject *self)
     Lock *lock = (Lock *)self;
     if (may_be_trio() || !word_try(&lock->word, &lots_modes[LOTS_MUTEX]))
         return await_slowly(lock, waiting_mode(lock), LIMIT_NONE, 0, NULL);
-    lock_set_holder(lock, holder_of_this_thread(1));
+    mutex_is_held(lock, 1, 1);
     return Py_NewRef(names.ready);
 }
 

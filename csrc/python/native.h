@@ -12,6 +12,7 @@
  *   mail.c       the delivery of a mailbox
  *   readers.c    who holds a share
  *   living.c     every lock, and every guard that holds one
+ *   tracking.c   who holds what, when somebody wants to know; track_query.c, lock_order.c
  *   spare.c      bound methods and StopIterations, one of each kept for the next time
  *   module.c     the module
  *
@@ -56,6 +57,7 @@ typedef struct {
     double limit;
     uint64_t holder;
     PyObject *weakrefs;
+    struct Record *record; /* tracking.c; NULL: not tracked */
 } Request;
 
 #define LIMIT_NONE 0
@@ -65,7 +67,7 @@ typedef struct {
 /* Names and callables of Python, looked up once at import (module.c lists them). */
 #define NATIVE_CALLABLES(X)                                                                                          \
     X(asyncio, _get_running_loop) X(asyncio, current_task) X(aiolots._loops, port) X(aiolots._loops, own_port)        \
-    X(aiolots._asyncio_port, time_is_up) X(aiolots._loops, needs_a_loop) X(aiolots._blocking, before_blocking)               \
+    X(aiolots._asyncio_port, current_tasks) X(aiolots._asyncio_port, time_is_up) X(aiolots._loops, needs_a_loop) X(aiolots._blocking, before_blocking)               \
     X(aiolots._blocking, interrupted) X(aiolots._waiters, note_contention) X(aiolots._living, note_lock) X(aiolots._refusals, timed_out)         \
     X(aiolots._refusals, used_before) X(aiolots._refusals, not_held) X(aiolots._refusals, pending_truth) X(aiolots._refusals, nobody_holds)              \
     X(aiolots._refusals, loop_closed) X(aiolots._refusals, dropped) X(aiolots._seconds, checked)                      \
@@ -73,10 +75,12 @@ typedef struct {
     X(aiolots._changing, upgrade) X(aiolots._changing, try_upgrade_for)                                          \
     X(aiolots._changing, bump) X(aiolots._mapping, mapped) X(aiolots._mapping, mapped_attribute)                        \
     X(aiolots._mapping, mapped_item) X(asyncio, InvalidStateError) X(gc, get_objects)                                          \
-    X(aiolots._loops, running) X(aiolots._loops, in_trio) X(aiolots._loops, trio_context) X(aiolots._wait, acquire)
+    X(aiolots._loops, running) X(aiolots._loops, in_trio) X(aiolots._loops, trio_context) X(aiolots._wait, acquire)           \
+    X(threading, _active) X(_thread, start_new_thread) X(aiolots._lock_order, work)
 #define NATIVE_STRINGS(X)                                                                                            \
     X(_aiolots_port) X(address) X(waiting) X(create_future) X(set_result) X(call_later) X(cancel) X(__await__)        \
-    X(throw) X(close) X(timeout) X(seconds) X(moment) X(trio) X(__dict__)
+    X(throw) X(close) X(timeout) X(seconds) X(moment) X(trio) X(task) X(__dict__)         \
+    X(__asyncio_running_event_loop__)
 
 typedef struct {
 #define X(module, name) PyObject *name;
@@ -145,6 +149,7 @@ extern lots_a64 modules_seen;  /* how many there were when trio was not among th
 int look_for_trio_from_now_on(void); /* 0, or -1 with an exception */
 int trio_runs(void);
 int trio_was_found(void); /* by an acquire, after it was imported */
+PyObject *trios_task(void); /* that runs on this thread; a new reference, or NULL without an exception */
 int is_trios(void); /* the running task: 1, 0, or -1 with an exception */
 /* The steps of a whole acquire, to be sent through: True in the end, or False when the time ran out. `seconds` < 0: never. */
 PyObject *acquire_elsewhere(Lock *lock, unsigned mode, double seconds);
@@ -155,6 +160,35 @@ static inline int may_be_trio(void)
     /* RELAXED: whoever imported trio on this thread is seen; what runs on other threads is not asked for. */
     return (uint64_t)PyDict_GET_SIZE(modules) != a64_load(&modules_seen, RELAXED) && trio_runs();
 }
+
+/* tracking.c. Off, is_tracking() is all that is asked; a guard knows its record. None of these raises, or runs Python. */
+extern lots_a32 tracking_on;
+static inline int is_tracking(void) { return a32_load(&tracking_on, RELAXED) != 0; } /* pairs with nothing: see settle() */
+void track_any(PyObject *lock, PyObject *name, unsigned mode, Request *request, int waits);
+void track_acquired(Lock *lock, unsigned mode, int waits); /* without a guard; `waits`: it would have waited for ever */
+void track_released(PyObject *lock);                       /* without a guard; before the word is */
+void track_request(Request *request);                      /* acquired */
+void track_guard_released(Request *request);               /* if it has a record; before the word is released */
+void track_changed(Request *request, unsigned mode);       /* its guard has another mode, or its lock again */
+void track_away(Request *request);                         /* its guard lets go of its lock for a while */
+extern lots_a32 tracking_knows; /* any lock: who frees one has to say so */
+void track_forget(PyObject *lock);
+static inline void track_freed(PyObject *lock)
+{
+    if (a32_load(&tracking_knows, RELAXED)) /* as in entry_of */
+        track_forget(lock);
+}
+
+/* A mutex was acquired without a guard; `waits`: by who would have waited for ever. */
+static inline void mutex_is_held(Lock *lock, int as_task, int waits)
+{
+    lock_set_holder(lock, holder_of_this_thread(as_task));
+    if (is_tracking())
+        track_acquired(lock, LOTS_MUTEX, waits);
+}
+
+/* track_query.c */
+extern PyMethodDef tracking_methods[];
 
 /* mail.c */
 /* Schedule the tasks that were woken. An exception that is set stays set; else a signal handler's (KeyboardInterrupt), which
@@ -188,6 +222,7 @@ PyObject *request_map(PyObject *request, PyObject *function);
 PyObject *request_map_attribute(PyObject *request, PyObject *name);
 PyObject *request_map_item(PyObject *request, PyObject *key);
 PyObject *request_begin_change(PyObject *request, PyObject *ignored);
+PyObject *request_away(PyObject *request, PyObject *ignored);
 PyObject *request_end_change(PyObject *request, PyObject *mode);
 
 /* request.c */

@@ -47,6 +47,7 @@ PyObject *request_new(Lock *lock, unsigned mode, int limit_kind, double limit, i
     r->as_task = r->gives_itself = 0;
     r->holder = 0;
     r->weakrefs = NULL;
+    r->record = NULL;
     a32_store(&r->state, LOTS_PENDING, RELAXED); /* nobody else knows it yet */
     remember_site(r);
     PyObject_GC_Track(r);
@@ -59,6 +60,8 @@ static void becomes_held(Request *r, int as_task)
     r->holder = holder_of_this_thread(as_task);
     if (mode_is_exclusive(r->mode))
         lock_set_holder(r->lock, r->holder);
+    if (is_tracking())
+        track_request(r);
     request_becomes(r, LOTS_HELD);
 }
 
@@ -118,6 +121,8 @@ static int release_claimed(Request *r, int fair)
     Lock *lock = r->lock;
     if (mode_is_exclusive(mode))
         lock_set_holder(lock, 0);
+    if (r->record)
+        track_guard_released(r);
     if (word_release_fast(&lock->word, &lots_modes[mode]))
         return 0;
     if (release_slow(lock, mode, fair)) {
@@ -339,6 +344,8 @@ static void request_dealloc(PyObject *self)
     PyObject_GC_UnTrack(self);
     if (r->weakrefs)
         PyObject_ClearWeakRefs(self);
+    if (r->record) /* it was to have its lock again */
+        track_guard_released(r);
     site = r->site;
     lock = (PyObject *)r->lock;
     request_unmade(r);
@@ -366,6 +373,7 @@ static PyMethodDef request_methods[] = {
     {"_require_held", request_require_held, METH_NOARGS, NULL},
     {"_begin_change", request_begin_change, METH_NOARGS, NULL},
     {"_end_change", request_end_change, METH_O, NULL},
+    {"_away", request_away, METH_NOARGS, NULL},
     {0},
 };
 

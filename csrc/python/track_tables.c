@@ -1,0 +1,84 @@
+/* The tables of locks and owners: chained, by a number, doubled when full. With the tables taken (tracking.h). */
+#include "tracking.h"
+
+#include <stdlib.h>
+
+Table entries, owners;
+lots_a32 tracking_knows;
+
+static size_t slot_of(const Table *t, uint64_t key) { return (size_t)((key * UINT64_C(0x9E3779B97F4A7C15)) >> 32) & (t->capacity - 1); }
+
+Link *table_find(const Table *t, uint64_t key)
+{
+    Link *l = t->capacity ? t->slots[slot_of(t, key)] : NULL;
+    while (l && l->key != key)
+        l = l->next;
+    return l;
+}
+
+int table_insert(Table *t, Link *link)
+{
+    if (t->count >= t->capacity) {
+        Table grown = {NULL, t->count, t->capacity ? 2 * t->capacity : 64};
+        grown.slots = calloc(grown.capacity, sizeof *grown.slots);
+        if (!grown.slots)
+            return -1;
+        for (size_t i = 0; i < t->capacity; i++)
+            for (Link *l = t->slots[i], *next; l; l = next) {
+                Link **slot = &grown.slots[slot_of(&grown, l->key)];
+                next = l->next;
+                l->next = *slot;
+                *slot = l;
+            }
+        free(t->slots);
+        *t = grown;
+    }
+    Link **slot = &t->slots[slot_of(t, link->key)];
+    link->next = *slot;
+    *slot = link;
+    t->count++;
+    return 0;
+}
+
+void table_remove(Table *t, Link *link)
+{
+    Link **at = &t->slots[slot_of(t, link->key)];
+    while (*at != link)
+        at = &(*at)->next;
+    *at = link->next;
+    t->count--;
+}
+
+Entry *entry_if_any(PyObject *lock) { return (Entry *)table_find(&entries, key_of(lock)); }
+
+Entry *entry_of(PyObject *lock, PyObject *name)
+{
+    Entry *e = entry_if_any(lock);
+    if (e)
+        return e;
+    e = calloc(1, sizeof *e);
+    if (!e)
+        return NULL;
+    e->link.key = key_of(lock);
+    if (table_insert(&entries, &e->link)) {
+        free(e);
+        return NULL;
+    }
+    e->node = node_made(name, Py_TYPE(lock)->tp_name, 0);
+    if (!e->node) {
+        table_remove(&entries, &e->link);
+        free(e);
+        return NULL;
+    }
+    a32_store(&tracking_knows, 1, RELAXED); /* whoever frees the lock got it from who did this */
+    return e;
+}
+
+
+void entry_removed(Entry *e)
+{
+    table_remove(&entries, &e->link);
+    if (!entries.count)
+        a32_store(&tracking_knows, 0, RELAXED);
+    free(e);
+}

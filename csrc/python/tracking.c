@@ -1,0 +1,434 @@
+/* Who holds what, and where it was taken: for who asks. Off, an acquire and a release look at one flag.
+ *
+ *   Entry    a lock that was seen: its records; found by address, until the lock is freed
+ *   Owner    the running task, else the thread: its records. Kept for a while when it has none, for the next time
+ *   Record   one hold: in a list of its lock, and in one of its owner
+ *
+ *   record   by                                                       to
+ *   none     acquired, with tracking on for the process or the lock    HELD: in both lists; a guard knows its own
+ *   HELD     released, by anybody: first, then the word                 none
+ *            its guard steps aside (bump, condvar)                       AWAY: in no list, its guard knows it
+ *   AWAY     the guard has the lock again                                HELD
+ *            it will not have it again, or is freed                      none
+ *
+ * A record is there after its lock was acquired and is gone before it is released, so it may be missed but does not lie. Only who
+ * releases a word behind everybody's back (native code) leaves one behind: until the next who has the lock alone.
+ *
+ * track_tables.c has the tables. track_query.c is the half that Python sees, lock_order.c looks at what is held when something is acquired.
+ *
+ * No Python runs while the tables are held. What must be made, and may run the collector by that, is made before; what was let go
+ * is freed after. A task is referred to weakly: a record must not keep it, and with it its guards, alive. */
+#include "tracking.h"
+
+#include "clock.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#ifdef Py_GIL_DISABLED
+PyMutex tables;
+#include <pthread.h>
+#endif
+
+lots_a32 tracking_on; /* written with the tables taken; RELAXED: who misses the change has taken its lock just before it */
+
+int tracking_everywhere;
+size_t tracked_locks;
+static size_t records_live;
+PyObject *tracking_homes[2];
+
+void settle(void) { a32_store(&tracking_on, tracking_everywhere || tracked_locks || records_live, RELAXED); }
+
+/* --- owners ------------------------------------------------------------------------------------------------------------- */
+
+#define MOST_IDLE 64 /* owners without a record; more, if more have one */
+
+/* asyncio's running loop, or None; a new reference, or NULL. */
+static PyObject *loop_here(void)
+{
+#if PY_VERSION_HEX < 0x030C0000
+    /* Python 3.11 asks the system for the process each time, which costs more than all the rest. What it asks that for is in the
+     * thread's dictionary: read there, once it was seen to be the same. */
+    typedef struct { PyObject_HEAD PyObject *loop; pid_t process; } Kept;
+    static int laid_out_so = -1; /* -1: not known yet */
+    PyObject *own = PyThreadState_GetDict(), *kept = own ? PyDict_GetItemWithError(own, names.s___asyncio_running_event_loop__) : NULL;
+    PyObject *loop;
+    if (!kept)
+        return own && laid_out_so >= 0 ? Py_NewRef(Py_None) : PyObject_CallNoArgs(names._get_running_loop);
+    if (laid_out_so == 1)
+        return Py_NewRef(((Kept *)kept)->loop);
+    loop = PyObject_CallNoArgs(names._get_running_loop);
+    if (laid_out_so && loop && loop != Py_None)
+        laid_out_so = Py_TYPE(kept)->tp_basicsize == sizeof(Kept) && ((Kept *)kept)->loop == loop;
+    return loop;
+#else
+    return PyObject_CallNoArgs(names._get_running_loop);
+#endif
+}
+
+static PyObject *running_task(void)
+{
+    PyObject *loop = NULL, *task = NULL;
+    int is_dict = PyDict_Check(names.current_tasks);
+    if (!is_dict || PyDict_GET_SIZE(names.current_tasks)) /* else no task of asyncio's runs, on any thread */
+        loop = loop_here();
+    if (loop && loop != Py_None) {
+        if (!is_dict)
+            task = PyObject_CallOneArg(names.current_task, loop);
+#if PY_VERSION_HEX >= 0x030D0000
+        else
+            (void)PyDict_GetItemRef(names.current_tasks, loop, &task);
+#else
+        else
+            task = Py_XNewRef(PyDict_GetItemWithError(names.current_tasks, loop));
+#endif
+    }
+    Py_XDECREF(loop);
+    if (task == Py_None)
+        Py_CLEAR(task);
+    PyErr_Clear();
+    return !task && may_be_trio() ? trios_task() : task;
+}
+
+static PyObject *weak(PyObject *who)
+{
+    PyObject *reference = who ? PyWeakref_NewRef(who, NULL) : NULL;
+    PyErr_Clear(); /* of a kind that cannot be: known by its address alone */
+    return reference;
+}
+
+/* As threading knows it; a new reference, or NULL. */
+static PyObject *this_thread(void)
+{
+    PyObject *ident = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
+    PyObject *thread = ident ? Py_XNewRef(PyDict_GetItemWithError(names._active, ident)) : NULL;
+    Py_XDECREF(ident);
+    PyErr_Clear();
+    return thread;
+}
+
+static int is_gone(PyObject *reference)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    PyObject *who = NULL;
+    int gone = PyWeakref_GetRef(reference, &who) <= 0;
+    Py_XDECREF(who); /* the running one, or of one that somebody else has too */
+    return gone;
+#else
+    return PyWeakref_GET_OBJECT(reference) == Py_None;
+#endif
+}
+
+/* Out of the table: those without a record. Rare enough to cost nothing: the table has doubled since, or was half full. */
+static Link *sweep_owners(void)
+{
+    Link *swept = NULL;
+    if (owners.count <= MOST_IDLE || owners.count <= 2 * records_live || owners.count <= owners.capacity / 2)
+        return NULL;
+    for (size_t i = 0; i < owners.capacity; i++)
+        for (Link **at = &owners.slots[i]; *at;) {
+            Link *l = *at;
+            if (((Owner *)l)->records) {
+                at = &l->next;
+                continue;
+            }
+            *at = l->next;
+            owners.count--;
+            l->next = swept;
+            swept = l;
+        }
+    return swept;
+}
+
+static void free_owners(Link *swept)
+{
+    for (Link *next; swept; swept = next) {
+        next = swept->next;
+        Py_XDECREF(((Owner *)swept)->who);
+        free(swept);
+    }
+}
+
+/* The owner of what is taken now. With the tables taken; let go of and taken again when it is seen for the first time. */
+static Owner *owner_here(PyObject *task)
+{
+    uint64_t token = core->thread_token(), key = task ? key_of(task) : token << 1 | 1;
+    Owner *o = (Owner *)table_find(&owners, key), *made;
+    PyObject *who;
+    Link *swept;
+    if (o && (!task || !o->who || !is_gone(o->who)))
+        return o;
+    give_tables();
+    who = task ? Py_NewRef(task) : this_thread();
+    made = calloc(1, sizeof *made);
+    if (made)
+        *made = (Owner){.link.key = key, .who = weak(who), .token = token, .ident = PyThread_get_thread_ident(), .is_task = !!task};
+    Py_XDECREF(who);
+    take_tables();
+    o = (Owner *)table_find(&owners, key); /* still that of a task that is gone, or none; made meanwhile by a finalizer, or one's own */
+    if (o && (!task || !o->who || !is_gone(o->who))) {
+        swept = made ? &made->link : NULL;
+        if (swept)
+            swept->next = NULL;
+    } else {
+        if (o) /* its records keep it, or nobody */
+            table_remove(&owners, &o->link);
+        swept = o && !o->records ? &o->link : NULL;
+        if (swept)
+            swept->next = NULL;
+        else if (o)
+            o->link.key = 0; /* in no table */
+        o = made && !table_insert(&owners, &made->link) ? made : NULL;
+        if (!o && made)
+            made->link.next = swept, swept = &made->link;
+    }
+    give_tables();
+    free_owners(swept);
+    take_tables();
+    return (Owner *)table_find(&owners, key);
+}
+
+/* --- records ------------------------------------------------------------------------------------------------------------ */
+
+#define MOST_SPARE 256
+
+static Record *spare_records;
+static size_t records_spare;
+
+static Record *record_made(void)
+{
+    Record *r = spare_records;
+    if (!r)
+        return malloc(sizeof *r);
+    spare_records = r->owner_next;
+    records_spare--;
+    return r;
+}
+
+static void record_unmade(Record *r)
+{
+    if (records_spare >= MOST_SPARE) {
+        free(r);
+        return;
+    }
+    r->owner_next = spare_records;
+    spare_records = r;
+    records_spare++;
+}
+
+static void link_in(Record *r)
+{
+    Owner *o = r->owner;
+    Entry *e = r->entry;
+    r->owner_next = o->held;
+    r->owner_link = &o->held;
+    if (o->held)
+        o->held->owner_link = &r->owner_next;
+    o->held = r;
+    r->lock_next = e->holders;
+    r->lock_link = &e->holders;
+    if (e->holders)
+        e->holders->lock_link = &r->lock_next;
+    e->holders = r;
+}
+
+static void link_out(Record *r)
+{
+    if (!r->owner_link)
+        return;
+    *r->owner_link = r->owner_next;
+    if (r->owner_next)
+        r->owner_next->owner_link = r->owner_link;
+    *r->lock_link = r->lock_next;
+    if (r->lock_next)
+        r->lock_next->lock_link = r->lock_link;
+    r->owner_link = NULL;
+}
+
+/* The record is gone, and the tables are given; what it kept is freed then. */
+static void forget_record(Record *r)
+{
+    PyObject *site = r->site;
+    Owner *o = r->owner;
+    Link *swept = NULL;
+    link_out(r);
+    if (r->request)
+        r->request->record = NULL;
+    record_unmade(r);
+    if (!--records_live)
+        settle();
+    if (!--o->records && !o->link.key) { /* of a task that is gone: in no table */
+        o->link.next = NULL;
+        swept = &o->link;
+    } else if (!o->records)
+        swept = sweep_owners();
+    give_tables();
+    Py_XDECREF(site);
+    free_owners(swept);
+}
+
+static int is_ours(PyObject *file)
+{
+    for (int i = 0; i < 2; i++)
+        if (tracking_homes[i] && PyUnicode_Tailmatch(file, tracking_homes[i], 0, PY_SSIZE_T_MAX, -1) > 0)
+            return 1;
+    return 0;
+}
+
+/* Where the user's code is: the innermost frame that is not ours. */
+static PyObject *place_now(int *at)
+{
+    PyFrameObject *frame = PyEval_GetFrame(), *back; /* borrowed, then owned */
+    PyCodeObject *code;
+    int owned = 0;
+    *at = 0;
+    if (!frame)
+        return NULL;
+    for (;;) {
+        code = PyFrame_GetCode(frame);
+        if (!is_ours(code->co_filename) || !(back = PyFrame_GetBack(frame)))
+            break;
+        Py_DECREF(code);
+        if (owned)
+            Py_DECREF(frame);
+        frame = back;
+        owned = 1;
+    }
+    *at = PyFrame_GetLasti(frame);
+    if (owned)
+        Py_DECREF(frame);
+    return (PyObject *)code;
+}
+
+static void forget_all_of(PyObject *lock)
+{
+    for (;;) {
+        take_tables();
+        Entry *e = entry_if_any(lock);
+        Record *r = e ? e->holders : NULL;
+        if (!r) {
+            give_tables();
+            return;
+        }
+        forget_record(r);
+    }
+}
+
+static int is_wanted(PyObject *lock)
+{
+    Entry *e;
+    int wanted;
+    take_tables();
+    wanted = tracking_everywhere || ((e = entry_if_any(lock)) && e->tracked);
+    give_tables();
+    return wanted;
+}
+
+void track_any(PyObject *lock, PyObject *name, unsigned mode, Request *request, int waits)
+{
+    PyObject *task, *site;
+    Owner *o;
+    Entry *e;
+    Record *r = NULL;
+    int at, news = 0;
+    if (!is_wanted(lock))
+        return;
+    task = running_task();
+    site = place_now(&at);
+    if (mode_is_exclusive(mode)) /* who is noted as a holder has none of it any more */
+        forget_all_of(lock);
+    take_tables();
+    o = owner_here(task);
+    e = o ? entry_of(lock, name) : NULL;
+    r = e ? record_made() : NULL;
+    if (r) {
+        if (waits) {
+            order_notes(o, e, mode, site, at);
+            news = order_has_news();
+        }
+        *r = (Record){.owner = o, .entry = e, .request = request, .site = site, .site_at = at, .mode = (uint8_t)mode,
+                      .waits = (uint8_t)waits, .since = clock_now()};
+        link_in(r);
+        o->records++;
+        if (!records_live++)
+            settle();
+        if (request)
+            request->record = r;
+    }
+    give_tables();
+    if (!r)
+        Py_XDECREF(site);
+    Py_XDECREF(task);
+    if (news)
+        order_wakes();
+}
+
+void track_acquired(Lock *lock, unsigned mode, int waits) { track_any((PyObject *)lock, lock->name, mode, NULL, waits); }
+
+void track_released(PyObject *lock) { forget_all_of(lock); }
+
+void track_request(Request *r)
+{
+    /* A try never waits, and who waits for a time does not wait for ever. */
+    int waits = r->limit_kind == LIMIT_NONE ? r->raises : isinf(r->limit);
+    track_any((PyObject *)r->lock, r->lock->name, r->mode, r, waits);
+}
+
+void track_guard_released(Request *request)
+{
+    Record *r;
+    take_tables();
+    r = request->record;
+    if (r)
+        forget_record(r); /* gives the tables */
+    else
+        give_tables();
+}
+
+void track_changed(Request *request, unsigned mode)
+{
+    int news = 0;
+    Record *r;
+    take_tables();
+    r = request->record;
+    if (r) {
+        r->mode = (uint8_t)mode;
+        if (!r->owner_link) { /* it was away */
+            order_notes(r->owner, r->entry, mode, r->site, r->site_at);
+            news = order_has_news();
+            r->since = clock_now();
+            link_in(r);
+        }
+    }
+    give_tables();
+    if (news)
+        order_wakes();
+}
+
+void track_away(Request *request)
+{
+    take_tables();
+    if (request->record)
+        link_out(request->record);
+    give_tables();
+}
+
+void track_forget(PyObject *lock)
+{
+    Entry *e;
+    PyObject *name = NULL;
+    forget_all_of(lock);
+    take_tables();
+    e = entry_if_any(lock);
+    if (e) {
+        tracked_locks -= e->tracked;
+        settle();
+        if (e->node->is_class)
+            node_left(e->node);
+        else
+            name = node_dies(e->node);
+        entry_removed(e);
+    }
+    give_tables();
+    Py_XDECREF(name);
+}

@@ -1,0 +1,103 @@
+/* What tracking.c and lock_order.c share: the tables of who holds what. All of it is guarded by `tables`. */
+#ifndef LOTS_TRACKING_H
+#define LOTS_TRACKING_H
+
+#include "native.h"
+
+#define TYPE_NAME 48
+
+/* What the lock order is about: one lock, or all locks of one class. Kept by its locks, and by whoever has it among `known`. */
+typedef struct Node {
+    uint64_t id; /* never used again */
+    uint32_t references;
+    uint8_t written;  /* somebody waits for it alone, at times */
+    uint8_t exported; /* Python knows of it */
+    uint8_t dead, is_class;
+    struct Known *known; /* an open hash table: after which others it was taken, and how */
+    uint32_t known_count, known_capacity;
+    struct Node *next_class;
+    PyObject *name; /* of the lock, when it was first seen; or of the class */
+    char type[TYPE_NAME];
+} Node;
+
+typedef struct Known {
+    Node *from;
+    uint32_t kinds;
+} Known;
+
+typedef struct Link {
+    struct Link *next;
+    uint64_t key;
+} Link;
+
+typedef struct {
+    Link **slots;
+    size_t count, capacity;
+} Table;
+
+typedef struct Entry { /* a lock that was seen, until it is freed */
+    Link link;         /* by its address */
+    Node *node;
+    struct Record *holders;
+    uint8_t tracked;
+} Entry;
+
+typedef struct Owner { /* a thread or a task */
+    Link link;         /* by the thread's token, or the task's address */
+    struct Record *held;
+    PyObject *who; /* weak: the Thread or the task; NULL: not known */
+    uint64_t token;
+    unsigned long ident;
+    uint32_t records;  /* held, and away */
+    uint8_t is_task, of_parent;
+} Owner;
+
+typedef struct Record {
+    struct Record *owner_next, **owner_link, *lock_next, **lock_link; /* owner_link NULL: its guard waits for the lock again */
+    Owner *owner;
+    Entry *entry;
+    Request *request; /* NULL: held without a guard */
+    PyObject *site;   /* code */
+    int site_at;
+    uint8_t mode, waits;
+    int64_t since;
+} Record;
+
+#ifdef Py_GIL_DISABLED
+extern PyMutex tables;
+static inline void take_tables(void) { PyMutex_Lock(&tables); }
+static inline void give_tables(void) { PyMutex_Unlock(&tables); }
+#else /* what is done between the two lets nobody else have the GIL: it makes, frees and calls no object */
+static inline void take_tables(void) {}
+static inline void give_tables(void) {}
+#endif
+
+/* track_tables.c; with the tables taken */
+extern Table entries, owners;
+Link *table_find(const Table *t, uint64_t key);
+int table_insert(Table *t, Link *link); /* 0, or -1: no memory */
+void table_remove(Table *t, Link *link);
+Entry *entry_if_any(PyObject *lock);
+Entry *entry_of(PyObject *lock, PyObject *name); /* found or made; NULL: no memory */
+void entry_removed(Entry *e);
+
+/* tracking.c; with the tables taken */
+extern int tracking_everywhere; /* for the whole process */
+extern size_t tracked_locks;    /* one by one */
+extern PyObject *tracking_homes[2]; /* how the names of our own files begin: they are no places */
+void settle(void);              /* is anything tracked? */
+
+static inline uint64_t key_of(PyObject *object) { return (uint64_t)(uintptr_t)object; }
+
+/* lock_order.c; all but the last three with the tables taken */
+Node *node_made(PyObject *name, const char *type, int is_class);
+Node *class_named(PyObject *name); /* found or made; a new reference; NULL: no memory */
+void node_left(Node *node);      /* one reference less */
+PyObject *node_dies(Node *node); /* its lock is freed; returns what is to be decref'ed afterwards */
+void order_notes(Owner *owner, Entry *entry, unsigned mode, PyObject *site, int site_at);
+int order_has_news(void);
+void order_wakes(void);
+PyObject *order_pending(void);
+void order_reset(void);
+
+#endif
