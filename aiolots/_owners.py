@@ -12,8 +12,9 @@ import threading
 import weakref
 from collections.abc import Iterator
 from types import CodeType, FrameType
-from typing import Any, cast
+from typing import Any
 
+from aiolots import _threads
 from aiolots._lib import lib
 from aiolots._refusals import place
 
@@ -25,9 +26,7 @@ _PUSH_EXC_INFO, _WITH_EXCEPT_START = (dis.opmap.get(name, -1) for name in ("PUSH
 _seen: dict[int, tuple[int, weakref.ref[threading.Thread]]] = {}
 
 
-def _active() -> dict[int, threading.Thread]:
-    # Not threading.enumerate(), which takes a lock that the thread may hold that a signal handler interrupted.
-    return dict(cast("dict[int, threading.Thread]", threading._active))  # type: ignore[attr-defined]
+_active = _threads.active
 
 
 def note_this_thread() -> None:
@@ -51,12 +50,16 @@ class Threads:
     def __init__(self) -> None:
         self.active = _active()
         self.frames: dict[int, FrameType] = sys._current_frames()
+        self._living = _threads.living()
         for token, (ident, thread) in list(_seen.items()):
             if self.active.get(ident) is not thread():
                 _seen.pop(token, None)
 
     def ident_of(self, token: int) -> int | None:
-        """Return the ident of the thread with that token; None if it was never seen, or has ended."""
+        """Return the ident of the thread with that token; None if it has ended, or nobody knows it."""
+        found = self._living.idents.get(token)
+        if found:
+            return found
         ident, thread = _seen.get(token, (0, None))
         return ident if thread is not None and self.active.get(ident) is thread() else None
 

@@ -39,6 +39,7 @@ from aiolots._lib import (
     ffi,
     lib,
 )
+from aiolots._living import note_lock
 from aiolots._seconds import left_until
 from aiolots._waiters import MODE_NAMES, Holder
 
@@ -67,6 +68,7 @@ class PureLock(Generic[T]):
         self._kept: Kept | None = None  # what waiting for it has cost, once somebody had to
         self._tracked: _pure_tracking.Tracked | None = None
         self.name = name
+        note_lock(self)
 
     @property
     def _longest(self) -> tuple[int, CodeType | None, int] | None:
@@ -181,7 +183,7 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
     # --- what both share ---
 
     def _is_held(self, *, as_task: bool) -> None:
-        self._lock._holders[id(self)] = Holder(self._mode, lib.lots_thread_token(), is_task=as_task)
+        self._lock._holders[id(self)] = Holder(self._mode, lib.lots_thread_token(), is_task=as_task, site=self._site)
         if _pure_tracking.on:
             waits = self._raises if self._limit is None else _seconds.is_for_ever(self._limit[1])  # a try never does
             _pure_tracking.held(self._lock, id(self), waits)

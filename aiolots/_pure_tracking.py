@@ -89,10 +89,10 @@ class Tracked:
 class Note:
     """One hold: by whom, since when, where."""
 
-    __slots__ = ("__weakref__", "away", "ident", "is_task", "key", "lock", "node", "of_parent", "since", "site", "who")
+    __slots__ = ("__weakref__", "away", "ident", "is_task", "key", "lock", "of_parent", "since", "site", "who")
 
-    def __init__(self, lock: Any, key: int, node: Node, task: Any, site: Any) -> None:
-        self.lock, self.key, self.node, self.site = weakref.ref(lock), key, node, site
+    def __init__(self, lock: Any, key: int, task: Any, site: Any) -> None:
+        self.lock, self.key, self.site = weakref.ref(lock), key, site
         self.ident = threading.get_ident()
         self.is_task = task is not None
         who = threading._active.get(self.ident) if task is None else task  # type: ignore[attr-defined]
@@ -143,7 +143,8 @@ def held(lock: Any, key: int, waits: bool) -> None:
     if holder is None:
         return
     task = _loops.current_task()
-    note = Note(lock, key, _tracked(lock).node, task, place_now())
+    _tracked(lock)
+    note = Note(lock, key, task, place_now())
     lock._holders[key] = NotedHolder(holder.mode, holder.thread, holder.is_task, note)
     _every_note.add(note)
     try:
@@ -153,27 +154,27 @@ def held(lock: Any, key: int, waits: bool) -> None:
     if others:
         others[:] = [other for other in others if other.holds() is not None or other.away]
     if waits:
-        _look(note, holder.mode, others)
+        _look(lock, note, holder.mode, others)
     others.append(note)
 
 
-def _look(note: Note, mode: int, others: list[Note]) -> None:
-    to = note.node
+def _look(lock: Any, note: Note, mode: int, others: list[Note]) -> None:
+    to = _tracked(lock).node
     if mode == WRITE and not to.written:
         to.written = True
         if to.exported:
             _tell(("written", to.number))
     for other in others[-_MOST_HELD:]:
-        holder = other.holds()
-        if holder is None or other is note:
+        holder, around = other.holds(), other.lock()
+        if holder is None or around is None or other is note:
             continue
-        kind = (_HOLD[holder.mode], _WANT[mode], other.lock() is note.lock())
-        known = to.known.setdefault(other.node, set())
+        kind, held_node = (_HOLD[holder.mode], _WANT[mode], around is lock), _tracked(around).node
+        known = to.known.setdefault(held_node, set())
         if kind in known or len(_news) > _MOST_NEWS:
             continue
         known.add(kind)
-        other.node.exported = to.exported = True
-        ends = (other.node.end(other.site), to.end(note.site), (other.node.written, to.written))
+        held_node.exported = to.exported = True
+        ends = (held_node.end(other.site), to.end(note.site), (held_node.written, to.written))
         _tell(("order", *kind, *ends, note.who, note.is_task, note.ident))
 
 
@@ -202,7 +203,7 @@ def is_back(lock: Any, key: int) -> None:
         note = holder.note
         note.away, note.since = False, time.monotonic_ns()
         task = _loops.current_task()
-        _look(note, holder.mode, _held.get(_owner.this_thread() if task is None else task, []))
+        _look(lock, note, holder.mode, _held.get(_owner.this_thread() if task is None else task, []))
 
 
 # --- the functions that both fronts have ----------------------------------------------------------------------------------
@@ -213,12 +214,13 @@ def track_records(lock: Any, most: int) -> tuple[list[tuple[Any, ...]], int]:
     notes = [note for note in list(_every_note) if lock is None or note.lock() is lock]
     if lock is not None:
         notes = [holder.note for holder in list(lock._holders.values()) if type(holder) is NotedHolder]
-    found = [(note, holder) for note in notes if (holder := note.holds()) is not None]
+    held_now = [(note, note.lock(), note.holds()) for note in notes]
+    found = [(note, _tracked(lock).node, holder) for note, lock, holder in held_now if lock is not None and holder is not None]
     return [
         (
-            note.node.number,
-            note.node.kind,
-            note.node.name,
+            node.number,
+            node.kind,
+            node.name,
             holder.mode,
             note.who,
             note.is_task,
@@ -228,7 +230,7 @@ def track_records(lock: Any, most: int) -> tuple[list[tuple[Any, ...]], int]:
             note.site,
             note.of_parent,
         )
-        for note, holder in found[:most]
+        for note, node, holder in found[:most]
     ], len(found)
 
 

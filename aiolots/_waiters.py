@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiolots._contention import Kept, forget_the_gone, label_of
@@ -50,15 +50,17 @@ class Holder:
         mode: a mode's number.
         thread: token of the thread that acquired it; in a task: of the thread that its loop ran on.
         is_task: taken with the task's colour.
+        site: where the guard was asked for, as _refusals.place takes it; None if that is not known here.
     """
 
     mode: int
     thread: int
     is_task: bool
+    site: Any = field(default=None, compare=False, repr=False)
 
     def in_mode(self, mode: int) -> Holder:
         """The same, after a change of the mode."""
-        return Holder(mode, self.thread, self.is_task)
+        return Holder(mode, self.thread, self.is_task, self.site)
 
 
 def note_contention(lock: LockBase[Any]) -> None:

@@ -199,6 +199,9 @@ int64_t lots_revoke_after(int64_t ns);
 uint64_t lots_revocations(void);
 /* A number that names the calling thread, and no other thread ever. */
 uint64_t lots_thread_token(void);
+/* The threads that have such a number and have not ended: numbers, and the threads (pthread_self; 0: just now not known).
+ * Returns how many there are. *complete 0: there may be more. */
+size_t lots_threads(uint64_t *tokens, uint64_t *threads, size_t capacity, int *complete);
 /* Where the function table for other native code is: capi.h. */
 uintptr_t lots_capi_address(void);
 

@@ -33,15 +33,6 @@ static int visit(lots_bucket *b, void *context, lots_batch *batch)
     return 0;
 }
 
-uint64_t lots_thread_token(void)
-{
-    static lots_a64 tokens;
-    static _Thread_local uint64_t token;
-    if (!token)
-        token = a64_fetch_add(&tokens, 1, RELAXED) + 1; /* no lock word: a number for each */
-    return token;
-}
-
 size_t lots_for_each(const lots_word *word, lots_waiter_info *out, size_t capacity)
 {
     listing l = {.word = word, .out = out, .capacity = capacity};

@@ -18,7 +18,7 @@ import pytest
 pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("csrc", "aiolots", "tests", "examples", "tools", "bench")
+ROOMS = ("csrc", "aiolots", "pytest_aiolots", "tests", "examples", "tools", "bench")
 LONGEST = 450
 
 Rule = Callable[[str, str], Iterator[int]]

@@ -47,7 +47,7 @@ def test_sdist_carries_sources_and_no_build_results(sdist: Path) -> None:
         packed = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {
         path.relative_to(ROOT).as_posix()
-        for room in ("csrc", "aiolots", "tools")
+        for room in ("csrc", "aiolots", "pytest_aiolots", "tools")
         for path in (ROOT / room).rglob("*")
         if path.suffix in {".c", ".h", ".py", ".pyi", ".sh"}
     }

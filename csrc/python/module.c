@@ -63,6 +63,14 @@ static PyObject *native_want_events(PyObject *Py_UNUSED(module), PyObject *outco
     Py_RETURN_NONE;
 }
 
+static PyObject *native_living(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(nothing)) { return all_living(); }
+
+static PyObject *native_note_locks(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(nothing))
+{
+    a32_store(&locks_are_noted, 1, RELAXED); /* see living.c: who does not see it yet is seen by the walk that follows */
+    Py_RETURN_NONE;
+}
+
 static PyObject *attribute_of(const char *module, const char *name)
 {
     PyObject *imported = PyImport_ImportModule(module);
@@ -135,6 +143,8 @@ static PyMethodDef native_methods[] = {
     {"watch", native_watch, METH_O, "watch(flags): which of watch.h's are set; all others are not."},
     {"want_events", native_want_events, METH_O, "want_events(outcomes): of which ends of waits aiolots._events is to hear."},
     {"readers", native_readers, METH_O, "readers(lock): [(mode, thread token, by a task)] of each share that is held."},
+    {"living", native_living, METH_NOARGS, "living(): [(lock or held guard, thread token, by a task)] of all there are."},
+    {"note_locks", native_note_locks, METH_NOARGS, "note_locks(): from now on note each lock that is made."},
     {0},
 };
 

@@ -1,0 +1,109 @@
+/* A number for each thread, and which of those threads are alive: for diagnosis, to tell a holder that sleeps from one that has
+ * ended.
+ *
+ * A table of slots, no lock, no allocation: a thread takes a slot when it gets its number, and its end (the destructor of a
+ * pthread key) gives it back.
+ *
+ *     number   thread
+ *     0        0        free
+ *     n        0        taken; who has it is not said yet, or no more
+ *     n        t        thread t (pthread_self) has the number n, and has not ended
+ *
+ * Numbers are not used again, slots and pthread_t are. A reader loads number, thread, number: if both numbers are n, the thread
+ * was n's. For the next owner's thread is stored (RELEASE) after its number was; a reader that sees it (ACQUIRE) sees a number
+ * after n too. Who finds no free slot is counted instead: while there are such, a number that is in no slot may be alive. Legal
+ * to call a thread alive that is about to end; illegal to miss one that runs, unless it says "not complete".
+ *
+ * In a child of fork() the thread that forked is left, and its slot. */
+#include "api.h"
+#include "atomics.h"
+
+#include <pthread.h>
+#include <stddef.h>
+
+#define SLOTS 1024
+#define NO_SLOT (SLOTS + 1) /* what the key has then; else the slot's index + 1 */
+
+static struct {
+    lots_a64 number, thread;
+} slots[SLOTS];
+static lots_a64 numbers, without_slot;
+static pthread_key_t key;
+static int has_key;
+
+/* This thread's, if there is a free one: its index + 1. */
+static uintptr_t take_slot(uint64_t number)
+{
+    for (size_t tried = 0; tried < SLOTS; tried++) {
+        size_t i = (number + tried) % SLOTS;
+        uint64_t free_ = 0;
+        while (!free_) /* the CAS may fail for nothing */
+            if (a64_cas(&slots[i].number, &free_, number, ACQUIRE)) { /* give_back's RELEASE: its 0 comes before our thread */
+                a64_store(&slots[i].thread, (uint64_t)(uintptr_t)pthread_self(), RELEASE); /* lots_threads' ACQUIRE */
+                return i + 1;
+            }
+    }
+    a64_fetch_add(&without_slot, 1, RELAXED); /* no lock word: a count */
+    return NO_SLOT;
+}
+
+static void give_back(void *value)
+{
+    uintptr_t slot = (uintptr_t)value;
+    if (slot == NO_SLOT) {
+        a64_fetch_add(&without_slot, (uint64_t)-1, RELAXED); /* no lock word: a count, to which this thread added one */
+        return;
+    }
+    a64_store(&slots[slot - 1].thread, 0, RELAXED); /* before the number: RELEASE */
+    a64_store(&slots[slot - 1].number, 0, RELEASE); /* take_slot's ACQUIRE */
+}
+
+uint64_t lots_thread_token(void)
+{
+    static _Thread_local uint64_t number;
+    if (!number) {
+        number = a64_fetch_add(&numbers, 1, RELAXED) + 1; /* no lock word: a number for each */
+        uintptr_t slot = take_slot(number);
+        if ((!has_key || pthread_setspecific(key, (void *)slot)) && slot != NO_SLOT) {
+            give_back((void *)slot); /* nobody would when this thread ends: it counts as without one, for good */
+            a64_fetch_add(&without_slot, 1, RELAXED); /* as in take_slot */
+        }
+    }
+    return number;
+}
+
+size_t lots_threads(uint64_t *tokens, uint64_t *threads, size_t capacity, int *complete)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < SLOTS; i++) {
+        uint64_t number = a64_load(&slots[i].number, ACQUIRE); /* give_back's RELEASE, by way of take_slot's CAS */
+        uint64_t thread = a64_load(&slots[i].thread, ACQUIRE); /* take_slot's RELEASE */
+        if (!number || a64_load(&slots[i].number, RELAXED) != number) /* after the thread: ACQUIRE */
+            continue;
+        if (count < capacity) {
+            tokens[count] = number;
+            threads[count] = thread;
+        }
+        count++;
+    }
+    *complete = !a64_load(&without_slot, RELAXED);
+    return count;
+}
+
+/* RELAXED: no other thread exists. */
+static void in_the_child(void)
+{
+    uintptr_t own = has_key ? (uintptr_t)pthread_getspecific(key) : 0;
+    for (size_t i = 0; i < SLOTS; i++)
+        if (i + 1 != own) {
+            a64_store(&slots[i].thread, 0, RELAXED);
+            a64_store(&slots[i].number, 0, RELAXED);
+        }
+    a64_store(&without_slot, own == NO_SLOT || !has_key, RELAXED);
+}
+
+__attribute__((constructor)) static void prepare(void)
+{
+    has_key = !pthread_key_create(&key, give_back);
+    pthread_atfork(NULL, NULL, in_the_child);
+}
