@@ -46,6 +46,13 @@ class Library(Protocol):
         """Suspend the task until set_result, or for some seconds: False. Cancelled, it may call `leave` at once."""
         raise NotImplementedError
 
+    def is_running(self, loop: Any, /) -> bool:
+        """Whether some thread runs it now."""
+        raise NotImplementedError
+
+    def call_from_a_thread(self, loop: Any, function: Callable[[], None], /) -> None:
+        """Call it on the loop's thread, soon; RuntimeError if the loop has ended. From any thread, never waits."""
+
     def call_soon(self, loop: Any, function: Callable[[], None], /) -> None:
         """Call it on the loop's own thread, after what is being done there now. Nothing, if the loop has ended."""
 
@@ -174,6 +181,22 @@ class Port:
                 loop = self._loop()
                 if loop is not None:
                     self._library.call_soon(loop, self.drain)
+
+
+def every_loop() -> list[tuple[Any, Library]]:
+    """Return the loops of which a task had to wait once, each with its library. For diagnosis: never waits."""
+    found = [(port._loop(), port._library) for port in _copied(_every_port) if not port.closed]
+    return [(loop, library) for loop, library in found if loop is not None]
+
+
+def _copied(ports: weakref.WeakSet[Port]) -> list[Port]:
+    """Copy what other threads change meanwhile."""
+    for _ in range(1000):
+        try:
+            return list(ports)
+        except RuntimeError:
+            continue
+    return []
 
 
 def use_drain(drain: Callable[[Port, bool], None]) -> None:
