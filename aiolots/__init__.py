@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from aiolots import deadlock, lowlevel
+from aiolots import console, deadlock, lowlevel
 from aiolots._audit import Finding, audit
 from aiolots._barrier import Barrier
 from aiolots._blocking import LoopBlockPolicy, loop_block_policy, set_loop_block_policy
@@ -77,6 +77,7 @@ __all__ = [
     "UpgradableGuard",
     "WriteGuard",
     "audit",
+    "console",
     "deadlock",
     "decode",
     "get_include",
@@ -86,3 +87,4 @@ __all__ = [
 ]
 
 deadlock.start_as_environment_says()
+console.serve_as_environment_says()

@@ -66,7 +66,6 @@ class Server:
         self._tick = tick
         self._connections: dict[int, _Connection] = {}
         self._listener = _listen(path)
-        self._owner = os.getpid()
         self._bell, self._ringer = socket.socketpair()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="aiolots-console", daemon=True)

@@ -66,16 +66,26 @@ class Pings:
     def __init__(self) -> None:
         self._known: dict[int, Ping] = {}
 
+    def meet(self, tasks: list[Any]) -> None:
+        """Ask those loops that have not answered yet: which thread runs them."""
+        for ping in self._all(tasks):
+            if ping.ident is None:
+                ping.ask()
+
     def ask(self, tasks: list[Any]) -> list[Ping]:
         """Ask each loop to call back. Returns the loops that run. Never waits."""
+        found = self._all(tasks)
+        for ping in found:
+            ping.ask()
+        return [ping for ping in found if ping.is_running()]
+
+    def _all(self, tasks: list[Any]) -> list[Ping]:
         loops = dict[int, tuple[Any, _loops.Library]]()
         for loop, library in [*_loops.every_loop(), *tasks_of.loops_of(tasks)]:
             loops.setdefault(id(loop), (loop, library))
         known = {key: ping for key, ping in self._known.items() if key in loops and ping.loop is loops[key][0]}
         self._known = known | {key: Ping(*found) for key, found in loops.items() if key not in known}
-        for ping in self._known.values():
-            ping.ask()
-        return [ping for ping in self._known.values() if ping.is_running()]
+        return list(self._known.values())
 
     def wait(self, seconds: float) -> None:
         """Wait until all have answered, but not for longer."""
