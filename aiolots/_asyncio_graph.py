@@ -208,7 +208,7 @@ def may_be_ended(task: Task) -> bool:
             if type(owner) is asyncio.Timeout:
                 if owner.when() is not None:
                     return True
-            elif type(owner).__module__.partition(".")[0] in _CANCEL_SCOPES:
+            elif type(owner).__module__.partition(".")[0] in _CANCEL_SCOPES and not _is_stream(owner):
                 return True
         elif type(owner).__name__ == "TimerHandle" and not owner.cancelled():  # of asyncio.wait, or as good as one
             return True
@@ -216,6 +216,10 @@ def may_be_ended(task: Task) -> bool:
         isinstance(callback, functools.partial) and getattr(callback.func, "__name__", "") == "_release_waiter"
         for callback in _callbacks(task)
     )
+
+
+def _is_stream(thing: Any) -> bool:
+    return type(thing).__module__.startswith("anyio.streams.")  # whose `with` ends nothing but the stream
 
 
 def threads_future(frame: FrameType) -> tuple[str, Any] | None:

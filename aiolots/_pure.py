@@ -38,6 +38,7 @@ from aiolots._lib import (
     ffi,
     lib,
 )
+from aiolots._living import note_lock
 from aiolots._seconds import left_until
 from aiolots._waiters import MODE_NAMES, Holder
 
@@ -64,6 +65,7 @@ class PureLock(Generic[T]):
         self.address = int(ffi.cast(ADDRESS, self._word))
         self._holders: dict[int, Holder] = {}
         self.name = name
+        note_lock(self)
 
     @property
     def word(self) -> int:
@@ -120,7 +122,7 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
                 began = time.monotonic()
                 if not _wait.block(self._lock, op, self._mode, self._seconds()):
                     return self._timed_out(time.monotonic() - began)  # type: ignore[no-any-return]
-            self._lock._holders[id(self)] = Holder(self._mode, lib.lots_thread_token(), is_task=False)
+            self._lock._holders[id(self)] = Holder(self._mode, lib.lots_thread_token(), is_task=False, site=self._site)
         except BaseException:
             if ours:
                 self._give_up()
@@ -152,7 +154,7 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
                     return self._timed_out(time.monotonic() - began)  # type: ignore[no-any-return]
             elif _loops.in_trio():
                 yield from _loops.checkpoint()
-            self._lock._holders[id(self)] = Holder(self._mode, lib.lots_thread_token(), is_task=True)
+            self._lock._holders[id(self)] = Holder(self._mode, lib.lots_thread_token(), is_task=True, site=self._site)
         except BaseException:
             if ours:
                 self._give_up()
@@ -172,7 +174,7 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
         op = self._op
         try:
             if lib.lots_op_try(op) == READY:
-                self._lock._holders[id(self)] = Holder(self._mode, lib.lots_thread_token(), is_task=False)
+                self._lock._holders[id(self)] = Holder(self._mode, lib.lots_thread_token(), is_task=False, site=self._site)
                 return self
             lib.lots_op_cancel(op, BY_CANCEL, NULL)
         except BaseException:  # out of a signal handler
@@ -260,7 +262,7 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
         cast("Any", self).__class__ = _KINDS[mode]
         holder = self._lock._holders.get(id(self))
         if holder is not None:
-            self._lock._holders[id(self)] = Holder(mode, holder.thread, is_task=holder.is_task)
+            self._lock._holders[id(self)] = Holder(mode, holder.thread, is_task=holder.is_task, site=self._site)
             # Another thread may release it meanwhile: whoever comes later, that one or this, takes the entry away.
             if lib.lots_op_state(self._op) == RELEASED:
                 self._lock._holders.pop(id(self), None)

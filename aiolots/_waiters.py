@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiolots._lib import (
@@ -48,11 +48,13 @@ class Holder:
         mode: a mode's number.
         thread: token of the thread that acquired it; in a task: of the thread that its loop ran on.
         is_task: taken with the task's colour.
+        site: where the guard was asked for, as _refusals.place takes it; None if that is not known here.
     """
 
     mode: int
     thread: int
     is_task: bool
+    site: Any = field(default=None, compare=False, repr=False)
 
 
 def note_contention(lock: LockBase[Any]) -> None:

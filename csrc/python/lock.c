@@ -30,6 +30,8 @@ static PyObject *lock_new(PyTypeObject *type, PyObject *Py_UNUSED(arguments), Py
     if (lock) {
         lock->value = Py_NewRef(Py_None);
         lock->name = Py_NewRef(Py_None);
+        if (a32_load(&locks_are_noted, RELAXED) && note_lock((PyObject *)lock)) /* as in living.c */
+            Py_CLEAR(lock);
     }
     return (PyObject *)lock;
 }

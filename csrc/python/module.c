@@ -52,6 +52,14 @@ static PyObject *native_readers(PyObject *Py_UNUSED(module), PyObject *lock)
     return readers_of(lock);
 }
 
+static PyObject *native_living(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(nothing)) { return all_living(); }
+
+static PyObject *native_note_locks(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(nothing))
+{
+    a32_store(&locks_are_noted, 1, RELAXED); /* see living.c: who does not see it yet is seen by the walk that follows */
+    Py_RETURN_NONE;
+}
+
 static PyObject *attribute_of(const char *module, const char *name)
 {
     PyObject *imported = PyImport_ImportModule(module);
@@ -120,6 +128,8 @@ static int native_exec(PyObject *module)
 static PyMethodDef native_methods[] = {
     {"drain", (PyCFunction)(void (*)(void))native_drain, METH_FASTCALL, "drain(port, rung): schedule the tasks that were woken."},
     {"readers", native_readers, METH_O, "readers(lock): [(mode, thread token, by a task)] of each share that is held."},
+    {"living", native_living, METH_NOARGS, "living(): [(lock or held guard, thread token, by a task)] of all there are."},
+    {"note_locks", native_note_locks, METH_NOARGS, "note_locks(): from now on note each lock that is made."},
     {0},
 };
 

@@ -11,6 +11,7 @@
  *   foreign.c    whether its library may be another than asyncio
  *   mail.c       the delivery of a mailbox
  *   readers.c    who holds a share
+ *   living.c     every lock, and every guard that holds one
  *   spare.c      bound methods and StopIterations, one of each kept for the next time
  *   module.c     the module
  *
@@ -65,7 +66,7 @@ typedef struct {
 #define NATIVE_CALLABLES(X)                                                                                          \
     X(asyncio, _get_running_loop) X(asyncio, current_task) X(aiolots._loops, port) X(aiolots._loops, own_port)        \
     X(aiolots._asyncio_port, time_is_up) X(aiolots._loops, needs_a_loop) X(aiolots._blocking, before_blocking)               \
-    X(aiolots._blocking, interrupted) X(aiolots._waiters, note_contention) X(aiolots._refusals, timed_out)         \
+    X(aiolots._blocking, interrupted) X(aiolots._waiters, note_contention) X(aiolots._living, note_lock) X(aiolots._refusals, timed_out)         \
     X(aiolots._refusals, used_before) X(aiolots._refusals, not_held) X(aiolots._refusals, pending_truth) X(aiolots._refusals, nobody_holds)              \
     X(aiolots._refusals, loop_closed) X(aiolots._refusals, dropped) X(aiolots._seconds, checked)                      \
     X(aiolots._seconds, checked_moment) X(aiolots._native_docs, documentation_of)                           \
@@ -169,6 +170,12 @@ void stop_iteration(PyObject *value); /* sets it, as the end of an await with th
 
 /* readers.c */
 PyObject *readers_of(PyObject *lock); /* a list of (mode, thread token, by a task) */
+int visit_all(int (*visit)(PyObject *object, void *argument), void *argument);
+
+/* living.c */
+extern lots_a32 locks_are_noted; /* 1: each one that is made is shown to note_lock */
+PyObject *all_living(void);
+int note_lock(PyObject *lock);
 
 /* value.c */
 extern PyGetSetDef shared_getset[], exclusive_getset[];

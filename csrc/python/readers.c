@@ -42,23 +42,23 @@ static int look_at(PyObject *object, void *argument)
     return 1;
 }
 
-static void look_at_all(Search *s)
+/* Shows every object that the collector knows to `visit`, until that returns 0. -1: there was no memory for it. */
+int visit_all(int (*visit)(PyObject *object, void *argument), void *argument)
 {
 #if PY_VERSION_HEX >= 0x030C0000
-    PyUnstable_GC_VisitObjects(look_at, s);
+    PyUnstable_GC_VisitObjects(visit, argument);
 #else
     PyObject *all = PyObject_CallNoArgs(names.get_objects);
-    if (!all) {
-        s->failed = 1;
-        return;
-    }
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(all) && look_at(PyList_GET_ITEM(all, i), s); i++)
+    if (!all)
+        return -1;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(all) && visit(PyList_GET_ITEM(all, i), argument); i++)
         ;
     /* Frees nothing else: all were alive before, and nothing ran since. Emptied first, for a list that is freed deep within
      * other freeing may be put off, and would keep them for others to see. */
     PyList_SetSlice(all, 0, PY_SSIZE_T_MAX, NULL);
     Py_DECREF(all);
 #endif
+    return 0;
 }
 
 PyObject *readers_of(PyObject *lock)
@@ -67,7 +67,7 @@ PyObject *readers_of(PyObject *lock)
     PyObject *list = PyList_New(0);
     if (!list)
         return NULL;
-    look_at_all(&s);
+    s.failed |= visit_all(look_at, &s);
     for (size_t i = 0; i < s.count && !s.failed; i++) {
         PyObject *reader = Py_BuildValue("iKO", (int)s.readers[i].mode, (unsigned long long)(s.readers[i].holder >> 2),
                                          s.readers[i].as_task ? Py_True : Py_False);
