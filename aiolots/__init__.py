@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from aiolots import console, deadlock, lowlevel
+from aiolots import console, deadlock, lowlevel, watchdog
 from aiolots._audit import Finding, audit
 from aiolots._barrier import Barrier
 from aiolots._blocking import LoopBlockPolicy, loop_block_policy, set_loop_block_policy
@@ -84,7 +84,9 @@ __all__ = [
     "loop_block_policy",
     "lowlevel",
     "set_loop_block_policy",
+    "watchdog",
 ]
 
 deadlock.start_as_environment_says()
 console.serve_as_environment_says()
+watchdog.start_as_environment_says()

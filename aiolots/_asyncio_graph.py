@@ -67,6 +67,11 @@ def thread_of(loop: asyncio.AbstractEventLoop, frames: dict[int, set[int]]) -> i
     return ident
 
 
+def is_loop(thing: object) -> bool:
+    """Whether it is an event loop of asyncio, or one like it."""
+    return isinstance(thing, asyncio.AbstractEventLoop)
+
+
 def thread_of_any(loop: Any, frames: dict[int, set[int]]) -> int | None:
     """Do the same for a loop of any library: None, if it is not asyncio's."""
     return thread_of(loop, frames) if isinstance(loop, asyncio.AbstractEventLoop) else None

@@ -13,10 +13,10 @@ where somebody has waited for a while, and nobody who runs refers to the guard.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from aiolots import _hands, _owners, _reach, _threads, _wait_graph, deadlock
+from aiolots import _hands, _reach, _threads, _wait_graph, deadlock
 from aiolots._cycles import Cycle
 from aiolots._holds import Hold, Node
 from aiolots._moment import LockNow, Moment
@@ -57,14 +57,20 @@ def deadlocks(moment: Moment) -> list[tuple[Cycle, frozenset[object]]]:
     return deadlock._check(lambda wait: None if wait.lock is None else moment.since.seconds(wait.identity, moment.now))
 
 
-def causes(moment: Moment, cycles: list[tuple[Cycle, frozenset[object]]], pings: list[Ping], awhile: float = AWHILE) -> list[Cause]:
-    """Name what is wrong, the worst first."""
+def causes(
+    moment: Moment,
+    cycles: list[tuple[Cycle, frozenset[object]]],
+    pings: list[Ping],
+    awhile: float = AWHILE,
+    suspects: Collection[int] = (),
+) -> list[Cause]:
+    """Name what is wrong, the worst first. `suspects`: addresses of locks that were late, though nobody may wait now."""
     found = [*_corruptions(moment), *(_of_cycle(cycle) for cycle, _ in cycles)]
     explained = {key[1] for _, keys in cycles for key in keys if isinstance(key, tuple) and key[0] == "lock"}
-    late = [now for now in moment.locks if _longest(now, moment) >= awhile and not now.word.problems]
-    late = [now for now in late if now.lock.address not in explained]
+    late = [now for now in moment.locks if _longest(now, moment) >= awhile or now.lock.address in suspects]
+    late = [now for now in late if now.lock.address not in explained and not now.word.problems]
     stuck = [_Stuck(ping, moment) for ping in pings if ping.seconds() >= awhile]
-    found += _of_holders([now for now in late if not any([loop.holds(now, moment) for loop in stuck])], moment)
+    found += _of_holders([now for now in late if not any(loop.holds(now, moment) for loop in stuck)], moment)
     found += [loop.cause(moment) for loop in stuck]
     return sorted(found, key=lambda cause: KINDS.index(cause.kind))
 
@@ -170,4 +176,6 @@ def _contention(now: LockNow, guards: list[_hands.HeldGuard], reached: dict[int,
 
 def _queue(now: LockNow, moment: Moment) -> str:
     longest = _longest(now, moment)
+    if not now.infos:
+        return "nobody waits for it now"
     return f"{len(now.infos)} wait{'s' if len(now.infos) == 1 else ''} for it, the longest since {longest:.2g} s at least"

@@ -34,7 +34,9 @@ def add_commands(commands: Any) -> None:
         parser = commands.add_parser(name, help=what, description=description)
         parser.add_argument("process", nargs="?", metavar="PROCESS", help=WHICH)
         parser.add_argument("--json", action="store_true", help="print one JSON object")
-        parser.add_argument("--timeout", type=seconds, default=5.0, metavar="SECONDS", help="how long to wait for an answer (5)")
+        parser.add_argument(
+            "--timeout", type=seconds, default=5.0, metavar="SECONDS", help="how long to wait for an answer (5)"
+        )
         if name in ("ps", "top"):
             parser.add_argument("--all", action="store_true", help="locks that nobody waits for or holds, too")
         if name == "top":

@@ -43,8 +43,8 @@ def _only(found: list[Path]) -> Path:
         return found[0]
     if not found:
         raise NobodyToAsk(
-            f"no process of this user serves a console in {_console_path.default_folder()}: call aiolots.console.serve() in it, "
-            f"or start it with {_console_path.VARIABLE}=1"
+            f"no process of this user serves a console in {_console_path.default_folder()}: call "
+            f"aiolots.console.serve() in it, or start it with {_console_path.VARIABLE}=1"
         )
     raise NobodyToAsk("several processes serve a console, give the number of one:\n" + "\n".join(map(_described, found)))
 
@@ -82,15 +82,17 @@ def ask(path: Path, command: str, seconds: float) -> dict[str, Any]:
                 read += piece
     except TimeoutError:
         raise NoAnswer(
-            f"{path}: no answer within {seconds:g} s. The process is stopped (SIGSTOP, a debugger), or native code in it keeps the "
-            "GIL, so that no Python runs: see what its threads do with a debugger for C, as gdb or py-spy --native"
+            f"{path}: no answer within {seconds:g} s. The process is stopped (SIGSTOP, a debugger), or native code in it "
+            "keeps the GIL, so that no Python runs: see what its threads do with a debugger for C, as gdb or py-spy --native"
         ) from None
     except OSError as error:
         raise NoAnswer(f"{path}: {error.strerror or error}") from None
     try:
         answer = json.loads(read)
     except ValueError:
-        raise NoAnswer(f"{path}: the connection was closed without an answer: it is served by another user, or its process ended") from None
+        raise NoAnswer(
+            f"{path}: the connection was closed without an answer: it is served by another user, or its process ended"
+        ) from None
     if not isinstance(answer, dict) or answer.get("aiolots") != PROTOCOL:
         raise NoAnswer(f"{path}: the answer is of another version than this one, {PROTOCOL}: use the aiolots of that process")
     if "error" in answer:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-import threading
 import time
 from typing import Any
 
@@ -15,6 +14,7 @@ from aiolots._causes import Cause, causes, deadlocks
 from aiolots._cycles import Cycle
 from aiolots._front import NATIVE
 from aiolots._holds import Node
+from aiolots._lib import QUEUED
 from aiolots._moment import LockNow, Moment, Since
 from aiolots._pings import Ping, Pings
 from aiolots._waiters import MODE_NAMES, _Info
@@ -153,7 +153,7 @@ def _state(info: _Info) -> str:
         return "waits for the readers to leave"
     if info.skipped:
         return "passed over: its loop cannot run"
-    return "queued" if info.state == _wait_graph.QUEUED else "woken"
+    return "queued" if info.state == QUEUED else "woken"
 
 
 def _inside(node: Node, moment: Moment) -> list[str]:
@@ -182,11 +182,11 @@ def loops(pings: list[Ping], moment: Moment) -> list[dict[str, Any]]:
 
 
 def threads(moment: Moment) -> list[dict[str, Any]]:
-    """Return all threads with what they are doing."""
+    """Return all threads with what they are doing; not our own, of console and watchdog."""
     return [
         {"thread": moment.name(("thread", ident)), "stack": moment.stack(("thread", ident))}
         for ident in sorted(moment.look.threads.frames)
-        if ident != threading.get_ident()
+        if not moment.look.threads.name(ident).startswith("aiolots-")
     ]
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
-Answer = dict[str, Any]
+from aiolots._console_layout import Answer, branches
 
 
 def dumped(answer: Answer) -> str:
@@ -20,11 +19,23 @@ def _lines(answer: Answer) -> Iterator[str]:
     yield f"process {process['pid']}: {process['command']}"
     yield f"aiolots {process['aiolots']} ({process['front']}), Python {process['python']}, {when}"
     yield from _section("what is wrong", _causes(answer))
+    yield from _section("who waits for whom", _tree(answer))
     yield from _section("locks that anybody had to wait for", _locks(answer))
     yield from _section("deadlocks", (line for text in answer["deadlocks"] for line in text.splitlines()))
     yield from _section("audit: words, queues and guards that contradict each other", (f["text"] for f in answer["findings"]))
     yield from _section("event loops", _loops(answer))
     yield from _section("threads", _threads(answer))
+
+
+def report(late: list[str], timeout: float, answer: Answer) -> str:
+    """Return what a watchdog says: what was late, why, and what the threads are doing."""
+    lines = [f"aiolots watchdog: not within {timeout:g} s: {what}" for what in late]
+    lines += _causes(answer)
+    lines += _section("locks", _locks(answer))
+    lines += _section("deadlocks", (line for text in answer["deadlocks"] for line in text.splitlines()))
+    lines += _section("event loops", _loops(answer))
+    lines += _section("threads", _threads(answer))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _section(title: str, lines: Iterator[str]) -> Iterator[str]:
@@ -58,12 +69,20 @@ def _locks(answer: Answer) -> Iterator[str]:
         for waiter in lock["waiters"]:
             limit = ", with a limit" if waiter["timed"] else ""
             at = "" if waiter["at"] is None else f", at {waiter['at']}"
-            yield f"    {waiter['waiter']} waits ({waiter['mode']}) since {waiter['seconds']:.1f} s{limit}, {waiter['state']}{at}"
+            since = f"since {waiter['seconds']:.1f} s{limit}"
+            yield f"    {waiter['waiter']} waits ({waiter['mode']}) {since}, {waiter['state']}{at}"
             yield from (f"        {place}" for place in waiter.get("stack", ()))
         if lock["waiting"] > len(lock["waiters"]):
             yield f"    and {lock['waiting'] - len(lock['waiters'])} more wait"
     if answer["locks_left_out"]:
         yield f"and {answer['locks_left_out']} more locks, which are not contended now"
+
+
+def _tree(answer: Answer) -> Iterator[str]:
+    for root in answer["tree"]:
+        yield root["owner"]
+        for line in branches(root, "", 1000):
+            yield "".join(span.text for span in line)
 
 
 def _loops(answer: Answer) -> Iterator[str]:

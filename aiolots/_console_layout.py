@@ -125,12 +125,13 @@ def tree(answer: Answer, width: int) -> Iterator[Line]:
     for root in answer["tree"]:
         at = "" if root["now_at"] is None else f"  at {shortened(root['now_at'])}"
         yield Span(root["owner"], "bold"), Span(short(at, max(10, width - len(root["owner"]))), "dim")
-        yield from _branches(root, "", width)
+        yield from branches(root, "", width)
     yield EMPTY
     yield from wrong(answer, width)
 
 
-def _branches(node: Answer, guide: str, width: int) -> Iterator[Line]:
+def branches(node: Answer, guide: str, width: int) -> Iterator[Line]:
+    """Lay out who waits for a node, and for those."""
     bar, tee, end = ("│  ", "├─ ", "└─ ") if _can_draw() else ("|  ", "|- ", "`- ")
     waits = node["waiters"]
     for number, wait in enumerate(waits):
@@ -151,7 +152,7 @@ def _branches(node: Answer, guide: str, width: int) -> Iterator[Line]:
             for detail in details:
                 for line in textwrap.wrap(detail, max(30, width - len(below) - 3), break_on_hyphens=False):
                     yield (Span(f"{below}{deeper}{line}", "dim"),)
-        yield from _branches(by, below, width)
+        yield from branches(by, below, width)
     if node.get("left_out"):
         yield (Span(f"{guide}{end}and {node['left_out']} more", "dim"),)
 

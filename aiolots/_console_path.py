@@ -1,7 +1,7 @@
 """Where a process's console is: a socket in a folder that belongs to its user alone. Server and client agree here.
 
-AIOLOTS_CONSOLE, in both of them: "1" for the folder below, the path of a folder, or the path of the socket itself. The folder is
-$XDG_RUNTIME_DIR/aiolots, else aiolots-UID beside the other temporary files; a socket in a folder is called PID.sock.
+AIOLOTS_CONSOLE, in both of them: "1" for the folder below, the path of a folder, or the path of the socket itself. The folder
+is $XDG_RUNTIME_DIR/aiolots, else aiolots-UID beside the other temporary files; a socket in a folder is called PID.sock.
 """
 
 from __future__ import annotations
@@ -9,11 +9,18 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
 VARIABLE = "AIOLOTS_CONSOLE"
 _LONGEST = 100  # bytes of a unix socket's path; Linux takes 107, others some less
+
+
+def only_asks() -> bool:
+    """Whether this process is one that looks into another one: `python -m aiolots ps`. With the same environment, perhaps."""
+    words = sys.orig_argv[1:]
+    return any(words[i : i + 2] == ["-m", "aiolots"] and words[i + 2 :][:1] != ["demo"] for i in range(len(words)))
 
 
 def default_folder() -> Path:
@@ -40,7 +47,7 @@ def private_folder() -> Path:
     except FileExistsError:
         if not _is_private(folder):
             raise PermissionError(
-                f"{folder} is not a folder of this user alone (mode 0700): no console is served there; remove it, or give a path"
+                f"{folder} is not a folder of this user alone (mode 0700): nothing is served there; remove it, or give a path"
             ) from None
     return folder
 

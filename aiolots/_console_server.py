@@ -72,7 +72,7 @@ class Server:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop serving, and remove the socket. Does nothing the second time. Never waits: an answer under way may be cut off."""
+        """Stop serving, and remove the socket. Does nothing the second time. Never waits: an answer may be cut off."""
         if self._ended:
             return
         self._ended = True
@@ -115,8 +115,8 @@ class Server:
         for number, _ in ready:
             if number == self._listener.fileno():
                 self._accept()
-            elif (connection := self._connections.get(number)) is not None:
-                self._serve(connection)
+            elif number in self._connections:
+                self._serve(self._connections[number])
         now = time.monotonic()
         for connection in [c for c in self._connections.values() if c.end <= now]:
             self._drop(connection)

@@ -25,7 +25,9 @@ def held_guards(locks: list[Any]) -> list[HeldGuard]:
         for identity, holder in list(getattr(lock, "_holders", {}).items()):
             if identity:  # 0: held without a guard
                 site = getattr(holder, "site", None)
-                found.append(HeldGuard(lock.address, identity, holder.thread, holder.is_task, None if site is None else place(site)))
+                found.append(
+                    HeldGuard(lock.address, identity, holder.thread, holder.is_task, None if site is None else place(site))
+                )
     addresses = {lock.address for lock in locks}
     for guard, token, is_task in _living.held_guards():
         if (address := guard._lock.address) in addresses:

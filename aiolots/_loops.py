@@ -100,7 +100,7 @@ class Port:
         self.mailbox: Any = ffi.gc(mailbox, _end_mailbox)
         self.address = int(ffi.cast(ADDRESS, mailbox))
         self._loop = weakref.ref(loop)
-        self._library = _library_of(loop)
+        self._library = library_of(loop)
         self.waiting: dict[int, Any] = {}
         self._buffer: Any = ffi.new(COOKIES, _AT_ONCE)
         self._draining = self._again = self._left = self.closed = False
@@ -256,10 +256,16 @@ def running() -> Any:
     return trio.token() if trio is not None and trio.runs_here(loop) else loop
 
 
-def _library_of(loop: Any) -> Library:
+def is_token(loop: Any) -> bool:
+    """Whether it is what stands for a run of trio."""
     trio = _trio_if_loaded()
-    if trio is not None and isinstance(loop, trio.Token):
-        return trio  # type: ignore[no-any-return]
+    return trio is not None and isinstance(loop, trio.Token)
+
+
+def library_of(loop: Any) -> Library:
+    """Return the library that a loop is of."""
+    if is_token(loop):
+        return _trio  # type: ignore[no-any-return]
     return _asyncio_port
 
 
@@ -307,12 +313,12 @@ def needs_a_loop() -> Any:
 def current_task() -> Any:
     """Return the running task, or None: no loop runs here, or it runs a plain callback."""
     loop = running()
-    return None if loop is None else _library_of(loop).current_task()
+    return None if loop is None else library_of(loop).current_task()
 
 
 def task_id() -> int:
     """Return a number that names the running task while it lives; 0 outside of any."""
-    return _library_of(running()).task_id()
+    return library_of(running()).task_id()
 
 
 def moment_after(seconds: float | None) -> float | None:

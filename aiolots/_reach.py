@@ -1,8 +1,9 @@
 """Who could still release a guard: which running function, or suspended task, refers to it.
 
-From the variables of the functions that run, and from what suspended coroutines hold, a few steps through objects and containers
-are followed. What is found nowhere there is kept by something global alone: a container of a module, an attribute of a class. Of
-a `with` statement the interpreter shows nothing while its thread runs, so a thread that is inside of one may have any guard in hand.
+From the variables of the functions that run, and from what suspended coroutines hold, a few steps through objects and
+containers are followed. What is found nowhere there is kept by something global alone: a container of a module, an attribute
+of a class. Of a `with` statement the interpreter shows nothing while its thread runs, so a thread that is inside of one may
+have any guard in hand.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def who_reaches(wanted: set[int], threads: _owners.Threads, tasks: Iterable[Any]
 
 
 def has_an_open_with(ident: int, threads: _owners.Threads, *, in_a_task: bool) -> bool:
-    """Whether a thread is inside of a `with` statement of the user's; of a loop's thread: in the task that runs now, if one does."""
+    """Whether a thread is inside of a `with` statement of the user's; of a loop's thread: in the task that it runs now."""
     frames = threads.calls(ident)
     if in_a_task:
         frames = itertools.takewhile(lambda frame: _LOOPS not in frame.f_code.co_filename, frames)
@@ -50,8 +51,8 @@ def _variables(frame: FrameType) -> Iterator[Any]:
     """Yield what a running function's variables refer to; of a module's code nothing.
 
     Before Python 3.13 the interpreter keeps the copy that it makes for us as long as the function runs, and with it what it
-    refers to: guards are taken out of it again, for they are released when nobody refers to them. Not where a debugger is, which
-    writes that copy back.
+    refers to: guards are taken out of it again, for they are released when nobody refers to them. Not where a debugger is,
+    which writes that copy back.
     """
     if not frame.f_code.co_flags & inspect.CO_OPTIMIZED or frame.f_trace is not None or not _owners.is_users(frame.f_code):
         return

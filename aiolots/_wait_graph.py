@@ -121,7 +121,8 @@ def look(*, everybody: bool = False) -> Look:
     waits = [(node_of(info), info, lock) for info, lock in infos if lock is not None and _is_known(info, seen)]
     _task_waits(seen, results)
     awaited_locks = {node: info.word for node, info, _ in waits}
-    in_hand = seen.in_hand = InHand(seen.tasks.values() if waits or everybody else (), lambda task: awaited_locks.get(("task", id(task)), 0))
+    looked_at = seen.tasks.values() if waits or everybody else ()
+    in_hand = seen.in_hand = InHand(looked_at, lambda task: awaited_locks.get(("task", id(task)), 0))
     seen.kept += [waits]
     holds: dict[int, list[Hold]] = {}
     draining = {info.word: node for node, info, _ in waits if info.draining}

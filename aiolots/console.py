@@ -12,9 +12,11 @@ A forked child does not serve unless it calls serve().
 
 from __future__ import annotations
 
+import atexit
 import os
 import warnings
 from pathlib import Path
+from typing import Self
 
 from aiolots import _console_data, _console_path, _console_server
 
@@ -37,9 +39,10 @@ class Console:
         global _console  # noqa: PLW0603
         if _console is self:
             _console = None
+        atexit.unregister(self._server.close)
         self._server.close()
 
-    def __enter__(self) -> Console:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -60,12 +63,14 @@ def serve(path: str | os.PathLike[str] | None = None) -> Console:
     global _console  # noqa: PLW0603
     if _console is None:
         data = _console_data.Source()
-        _console = Console(_console_server.Server(_console_path.socket_path(path), data.answer, data.tick))
+        server = _console_server.Server(_console_path.socket_path(path), data.answer, data.tick)
+        atexit.register(server.close)
+        _console = Console(server)
     return _console
 
 
 def _forget() -> None:
-    global _console  # noqa: PLW0603
+    global _console
     served, _console = _console, None
     if served is not None:
         served._server.forget()
@@ -77,7 +82,7 @@ if hasattr(os, "register_at_fork"):
 
 def serve_as_environment_says() -> None:
     """AIOLOTS_CONSOLE=1 serves where the default is, =PATH there; "" and "0" do not. Warns if it cannot, and goes on."""
-    if os.environ.get(_console_path.VARIABLE, "") in ("", "0"):
+    if os.environ.get(_console_path.VARIABLE, "") in ("", "0") or _console_path.only_asks():
         return
     try:
         serve()

@@ -1,7 +1,7 @@
 """Processes with a trouble, to be looked at from outside: `python -m tests.troubles NAME`.
 
-NAME is one of the functions here, or of the deadlocks of tests/deadlocks.py. The process says "ready" when the trouble is there,
-and ends when its standard input does, or after LIMIT seconds. Lines with `# PLACE` are what a report is to name.
+NAME is one of the functions here, or of the deadlocks of tests/deadlocks.py. The process says "ready" when the trouble is
+there, and ends when its standard input does, or after LIMIT seconds. Lines with `# PLACE` are what a report is to name.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def stuck_loop() -> None:
     async def careless() -> None:
         async with A.read():
             thread(asks_for_a)
-            time.sleep(LIMIT)  # PLACE
+            time.sleep(LIMIT)  # noqa: ASYNC251  # PLACE
 
     loop_thread(careless)
     wait_until(lambda: parked(A) == 1)
@@ -118,7 +118,7 @@ def leaked_by_a_task() -> None:
         await asyncio.Event().wait()
 
     loop_thread(careless, other)
-    wait_until(lambda: A.is_locked())
+    wait_until(A.is_locked)
     thread(asks_for_a)
     wait_until(lambda: parked(A) == 1)
 
@@ -131,7 +131,7 @@ def contention() -> None:
             threading.Event().wait()  # PLACE
 
     thread(busy)
-    wait_until(lambda: A.is_locked_exclusive())
+    wait_until(A.is_locked_exclusive)
     for _ in range(3):
         thread(asks_for_a)
     wait_until(lambda: parked(A) == 3)
@@ -211,7 +211,7 @@ def main(name: str) -> None:
     own = globals().get(name)
     (own or getattr(deadlocks, name))()
     if own is None:
-        wait_until(lambda: lowlevel.waiters())
+        wait_until(lowlevel.waiters)
     os.write(1, b"ready\n")
     if name == "keeps_the_gil":
         KEPT.append(None)
