@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import uvloop
+
 from aiolots import RwLock, lowlevel, set_loop_block_policy
 from aiolots._lib import WORD, ffi
 from tests import deadlocks
@@ -41,19 +43,14 @@ def stuck_loop() -> None:
 
 
 def stuck_uvloop() -> None:
-    """The same on uvloop, which does not say which thread runs it, in a callback that is no task's."""
-    import uvloop
+    """The same on uvloop, which does not say which thread runs it."""
 
-    def careless() -> None:
-        time.sleep(LIMIT)  # PLACE
-
-    async def task() -> None:
+    async def careless() -> None:
         async with A.read():
             thread(asks_for_a)
-            asyncio.get_running_loop().call_later(0.3, careless)
-            await asyncio.Event().wait()
+            time.sleep(LIMIT)  # noqa: ASYNC251  # PLACE
 
-    loop_thread(task, make=uvloop.new_event_loop)
+    loop_thread(careless, make=uvloop.new_event_loop)
     wait_until(lambda: parked(A) == 1)
 
 
