@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from aiolots import _timeout_report as _timeout_report
-from aiolots import deadlock, lowlevel, telemetry, tracking
+from aiolots import console, deadlock, lowlevel, telemetry, tracking, watchdog
 from aiolots._audit import Finding, audit
 from aiolots._barrier import Barrier
 from aiolots._blocking import LoopBlockPolicy, loop_block_policy, set_loop_block_policy
@@ -79,6 +79,7 @@ __all__ = [
     "UpgradableGuard",
     "WriteGuard",
     "audit",
+    "console",
     "deadlock",
     "decode",
     "get_include",
@@ -87,7 +88,10 @@ __all__ = [
     "set_loop_block_policy",
     "telemetry",
     "tracking",
+    "watchdog",
 ]
 
 deadlock.start_as_environment_says()
 tracking.start_as_environment_says()
+console.serve_as_environment_says()
+watchdog.start_as_environment_says()

@@ -65,7 +65,7 @@ def refuse_joined(lock: LockBase[Any], mode: int) -> None:
         for parent in [ident for ident in threads.frames if ident not in joined and _joins(threads, ident) == child]:
             joined.add(parent)
             todo.append(parent)
-            theirs = [frame for frame in threads.calls(parent) if not _owners._is_ours(frame.f_code)]
+            theirs = [frame for frame in threads.calls(parent) if not _owners.is_ours(frame.f_code)]
             for hold in _certain_holds(lock, mode, theirs, lambda token, it=parent: threads.ident_of(token) in (None, it)):
                 who = f"thread {threads.name(parent)!r}, which joins thread {threads.name(child)!r},"
                 raise DeadlockError(text(lock, mode, who, hold.mode, hold.place, _owners.waits_at(calls()), ADVICE_END))
@@ -110,7 +110,7 @@ def calls() -> Iterator[FrameType]:
     """Yield the frames of this thread's calls, innermost first, without ours."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if not _owners._is_ours(frame.f_code):
+        if not _owners.is_ours(frame.f_code):
             yield frame
         frame = frame.f_back
 

@@ -80,11 +80,12 @@ _HOME = __file__.removesuffix("_owners.py") + "_"
 _STANDARD = threading.__file__.removesuffix("threading.py")
 
 
-def _is_ours(code: CodeType) -> bool:
+def is_ours(code: CodeType) -> bool:
+    """Whether it is code of this package that no user calls."""
     return code.co_filename.startswith(_HOME)
 
 
-def _is_users(code: CodeType) -> bool:
+def is_users(code: CodeType) -> bool:
     """Whether it is neither code of this package nor of the standard library."""
     name = code.co_filename
     return not name.startswith((_HOME, "<frozen")) and not (name.startswith(_STANDARD) and "site-packages" not in name)
@@ -103,7 +104,7 @@ def stack(frames: Iterator[FrameType]) -> tuple[str, ...]:
 
 def waits_at(frames: Iterator[FrameType]) -> str:
     """Return the innermost place that is the user's own."""
-    return next((_where(frame) for frame in frames if _is_users(frame.f_code)), "a place that is not known")
+    return next((_where(frame) for frame in frames if is_users(frame.f_code)), "a place that is not known")
 
 
 def _where(frame: FrameType) -> str:
@@ -118,7 +119,7 @@ def open_withs(frames: Iterator[FrameType]) -> tuple[str, ...]:
     """
     found: list[str] = []
     for frame in frames:
-        if _is_users(frame.f_code):
+        if is_users(frame.f_code):
             found.extend(place((frame.f_code, at)) for at in _exits(frame.f_code, frame.f_lasti))
     return tuple(found)
 

@@ -73,7 +73,7 @@ def _code(code: CodeType) -> _Code:
 
 
 def _read(code: CodeType) -> _Code:
-    if not _owners._is_users(code):
+    if not _owners.is_users(code):
         return _Code(code, (), {}, False)
     handlers = tuple(_owners._handlers(code.co_exceptiontable))
     withs: dict[int, _With] = {}
