@@ -7,18 +7,17 @@ import queue
 import re
 import sys
 import threading
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aiolots import DeadlockError, FairMutex, Mutex, RwLock, deadlock, lowlevel
+from aiolots import DeadlockError, FairMutex, Mutex, RwLock, _certain, _watched, deadlock, lowlevel
 from aiolots._front import NATIVE
-from aiolots.compat import threading as compat
+from aiolots._lib import MUTEX
 from tests.test_scenarios_loops import policy
-from tests.worlds import InThread, assert_idle, in_thread, on_each_loop, wait_until, wait_until_parked
+from tests.worlds import assert_idle, in_thread, on_each_loop, wait_until, wait_until_parked
 
 HERE = Path(__file__).name
 GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
@@ -219,172 +218,6 @@ def test_r29_the_writer_is_a_task() -> None:
         assert_idle(lock)
 
 
-@pytest.mark.parametrize("limited", ["timeout", "asyncio.timeout"])
-def test_r29_a_writer_with_a_limit_gives_up(limited: str) -> None:
-    """So the second read waits for that, and ends."""
-    lock, go = RwLock(), threading.Event()
-
-    def read() -> bool:
-        with lock.read():
-            wait_until_parked(lock, 1)
-            asked.append(1)
-            with lock.read():
-                return True
-
-    async def write() -> None:
-        async with asyncio.timeout(None) as scope:
-            done = asyncio.ensure_future(asyncio.to_thread(go.wait))
-            scope.reschedule(asyncio.get_running_loop().time() + 1000)
-            asyncio.get_running_loop().call_later(0, lambda: done.add_done_callback(lambda _: scope.reschedule(0)))
-            async with lock.write():
-                pass
-
-    asked: list[int] = []
-    reader = in_thread(read)
-    wait_until(lambda: lock.reader_count() == 1)
-    if limited == "timeout":
-        writer: InThread[Any] = in_thread(lambda: lock.try_write_for(0.5).acquire())
-    else:
-        writer = in_thread(lambda: asyncio.run(write()))
-        wait_until_parked(lock, 2)
-    assert not reader.done() or limited == "timeout"
-    go.set()
-    assert reader.join()
-    if limited == "timeout":
-        assert writer.join() is None
-    else:
-        with pytest.raises(TimeoutError):
-            writer.join()
-    assert_idle(lock)
-
-
-# --- what is legal: it waits, and ends ----------------------------------------------------------------------------------
-
-
-def test_a_bare_acquire_is_a_signal() -> None:
-    for lock in (Mutex(), FairMutex(), compat.Lock()):
-        waits = in_thread(lambda lock=lock: (lock.acquire(), lock.acquire()))
-        wait_until_parked(lock, 1)
-        lock.release()
-        waits.join()
-        lock.release()
-        assert_idle(lock)
-
-
-def test_a_lock_of_threading_is_a_signal_inside_of_its_with_too() -> None:
-    lock = compat.Lock()
-
-    def wait_for_a_signal() -> None:
-        with lock:
-            lock.acquire()
-
-    waits = in_thread(wait_for_a_signal)
-    wait_until_parked(lock, 1)
-    lock.release()
-    waits.join()
-    assert_idle(lock)
-    with pytest.raises(DeadlockError):
-        in_thread(mutex_itself, lock).join()
-    assert_idle(lock)
-
-
-def keep(lock: Any, kept: list[Any]) -> None:
-    with lock.read() as guard:
-        kept.append(guard)
-        lock.write().acquire().release()
-
-
-def close_over(lock: Any, kept: list[Any]) -> None:
-    with lock.read() as guard:
-        kept.append(lambda: guard)
-        lock.write().acquire().release()
-
-
-def refer_weakly(lock: Any, kept: list[Any]) -> None:
-    with lock.read() as guard:
-        kept.append(weakref.ref(guard))
-        lock.write().acquire().release()
-
-
-def map_it(lock: Any, kept: list[Any]) -> None:
-    with lock.read() as guard:
-        kept.append(guard.map(lambda value: value))
-        lock.write().acquire().release()
-
-
-@pytest.mark.parametrize("share", [keep, close_over, refer_weakly, map_it])
-def test_a_guard_that_somebody_else_has_may_be_released(share: Callable[[Any, list[Any]], None]) -> None:
-    lock: RwLock[Any] = RwLock([])
-    kept: list[Any] = []
-    asks = in_thread(share, lock, kept)
-    wait_until_parked(lock, 1)
-    guard = kept.pop()
-    (guard if share in (keep, map_it) else guard()).release()
-    del guard
-    asks.join()
-    assert_idle(lock)
-
-
-def test_a_with_in_a_generator_is_not_in_these_calls() -> None:
-    """It may be closed by another thread, as the pools of web frameworks do."""
-    lock = RwLock()
-
-    def dependency() -> Any:
-        with lock.read():
-            yield
-
-    made: list[Any] = []
-
-    def use() -> None:
-        made.append(dependency())
-        next(made[0])
-        lock.write().acquire().release()
-
-    user = in_thread(use)
-    wait_until_parked(lock, 1)
-    made[0].close()
-    user.join()
-    assert_idle(lock)
-
-
-def test_a_limit_is_no_deadlock() -> None:
-    lock, mutex = RwLock(), Mutex()
-
-    def ask() -> None:
-        with lock.read(), mutex:
-            assert lock.try_write_for(0.01).acquire() is None
-            assert not mutex.acquire(timeout=0.01)
-            with pytest.raises(TimeoutError):
-                lock.write(timeout=0.01).acquire()
-
-    in_thread(ask).join()
-    assert_idle(lock, mutex)
-
-
-def test_released_inside_of_its_with() -> None:
-    lock, mutex = RwLock(), Mutex()
-
-    def ask() -> None:
-        with lock.write() as guard:
-            guard.release()
-            others.append(in_thread(hold))
-            wait_until(lambda: lock.reader_count() == 1)
-            with lock.write():
-                pass
-        with mutex:
-            mutex.release()
-            mutex.acquire()
-
-    def hold() -> None:
-        with lock.read():
-            wait_until_parked(lock, 1)
-
-    others: list[InThread[None]] = []
-    in_thread(ask).join()
-    others[0].join()
-    assert_idle(lock, mutex)
-
-
 def test_the_switch() -> None:
     lock = Mutex()
     assert deadlock.is_immediate()
@@ -438,6 +271,8 @@ def test_r31_a_join_that_is_no_deadlock() -> None:
     """Of a thread that waits for a third one; and with a limit."""
     lock, other = RwLock(), Mutex()
 
+    looks: list[Any] = []
+
     def child() -> None:
         with other:
             pass
@@ -447,14 +282,20 @@ def test_r31_a_join_that_is_no_deadlock() -> None:
             thread = threading.Thread(target=child)
             thread.start()
             thread.join(0.2)
+            joined.append(1)
             thread.join()
 
-    with other:
-        joins = in_thread(parent)
-        wait_until_parked(other, 1)
-        threading.Event().wait(0.4)  # three looks
-        assert lowlevel.waiters(other)
-    joins.join()
+    joined: list[int] = []
+    _watched.looks_at_joined(lambda *asked: (looks.append((asked, list(joined))), _certain.refuse_joined(*asked))[1])
+    try:
+        with other:
+            joins = in_thread(parent)
+            wait_until(lambda: looks)
+            wait_until_parked(other, 1)
+        joins.join()
+    finally:
+        _watched.looks_at_joined(_certain.refuse_joined)
+    assert looks == [((other, MUTEX), [1])]
     assert_idle(lock, other)
 
 

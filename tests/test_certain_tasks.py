@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from aiolots import DeadlockError, FairMutex, Mutex, RwLock, deadlock
+from aiolots import DeadlockError, FairMutex, Mutex, RwLock, _loops, deadlock
 from tests.worlds import LoopThread, assert_idle, in_thread, until, until_parked, wait_until_parked
 
 HERE = Path(__file__).name
@@ -193,9 +193,11 @@ def alone(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[str], None
     return each_loop(run)  # type: ignore[no-any-return]
 
 
-async def a_while() -> None:
-    """Longer than a look takes to come: twice its age, and what a busy machine adds; what comes later is not missed here."""
-    await asyncio.sleep(0.03)
+async def looked_at() -> None:
+    """All who wait on this loop have been looked at."""
+    port = _loops.own_port()
+    assert port is not None
+    await until(lambda: not port.looks)
 
 
 @each_loop
@@ -238,7 +240,7 @@ async def test_a_guard_that_somebody_else_has_may_be_released() -> None:
 
     task = asyncio.ensure_future(ask())
     await until_parked(lock, 1)
-    await a_while()
+    await looked_at()
     kept.pop().release()
     await task
     assert_idle(lock)
@@ -258,7 +260,7 @@ async def test_two_tasks_that_want_one_mutex() -> None:
 
     tasks = [asyncio.ensure_future(hold()), asyncio.ensure_future(one()), asyncio.ensure_future(one())]
     await until_parked(mutex, 2)
-    await a_while()
+    await looked_at()
     go.set()
     await asyncio.gather(*tasks)
     assert_idle(mutex)
@@ -273,7 +275,7 @@ async def test_cancelled_instead() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await a_while()
+    await looked_at()
     assert_idle(mutex)
 
 
@@ -284,7 +286,7 @@ async def test_the_switch() -> None:
     try:
         task = asyncio.ensure_future(mutex_itself(mutex))
         await until_parked(mutex, 1)
-        await a_while()
+        await looked_at()
         assert not task.done()
     finally:
         deadlock.set_immediate(True)

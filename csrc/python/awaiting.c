@@ -272,14 +272,10 @@ static PySendResult send_inside(PyObject *self, PyObject *value, PyObject **resu
             if (!a->steps)
                 return fail(a);
         } else {
-            if (word_is_impossible(word_load(&a->lock->word))) {
-                corrupt(a->lock);
+            if (is_corrupt(a->lock) || (a->seconds != 0 && begin(a)))
                 return fail(a);
-            }
             if (a->seconds == 0)
                 return end(a, 0, result);
-            if (begin(a))
-                return fail(a);
             if (!poll(a, result, &answer))
                 return answer;
         }
