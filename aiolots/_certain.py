@@ -134,7 +134,9 @@ def _keeps_out(hold: Holding, lock: Any, mode: int) -> bool:
 def _is_noted(lock: Any, mode: int, may_be: Callable[[int], bool]) -> bool:
     """Whether that thread (its token), with the thread's colour, is among those who hold it so, says who acquired it."""
     return any(
-        may_be(holder.thread) and not holder.is_task and (holder.mode in ALONE) == (mode in ALONE)
+        may_be(holder.thread)
+        and not holder.is_task
+        and (holder.mode in ALONE) == (mode in ALONE)
         and (mode in ALONE or (_share(holder.mode) == UPGRADABLE) == (mode == UPGRADABLE))
         for holder in lock._holder_list()
     )

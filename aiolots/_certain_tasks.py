@@ -44,15 +44,16 @@ def refuse(lock: LockBase[Any], mode: int) -> None:
         for hold in InHand([task], lambda _: 0).of(lock):
             if hold.identity[0] == "guard" and not _is_theirs(hold.identity[1], [task]):
                 continue
-            holding = _statements.Holding(hold.mode, hold.place or _first_with(task))
+            holding = _statements.Holding(hold.mode, hold.place or _open_withs(task))
             if _certain.is_certain(holding, lock, mode, lambda token: token == here):
                 who = f"task {tasks_of.name_of(task)!r}, of the event loop that this thread would block,"
                 asked_at = _owners.waits_at(_certain.calls())
                 raise DeadlockError(text(lock, mode, who, hold.mode, holding.place, asked_at, _certain.ADVICE_LOOP))
 
 
-def _first_with(task: Any) -> str:
-    return next(iter(_owners.open_withs(tasks_of.frames(task))), "a place that is not known")
+def _open_withs(task: Any) -> str:
+    """What took a mutex without a guard is not known, but for the `with` statements that a task is in."""
+    return " or ".join(_owners.open_withs(tasks_of.frames(task))) or "a place that is not known"
 
 
 def look_soon(port: Port) -> None:
@@ -96,7 +97,7 @@ def _judge(info: _Info, lock: Any, task: Any) -> DeadlockError | None:
     holds = [hold for hold in holds if hold.identity[0] != "guard" or _is_theirs(hold.identity[1], tasks)]
     if not holds:
         return None
-    names, certain = {id(other): tasks_of.name_of(other) for other in tasks}, {hold.identity for hold in holds}
+    certain = {hold.identity for hold in holds}
     first = _wait_graph.look()
     for cycle in _wait_graph.cycles(first):
         if not any(step.node == ("task", id(task)) for step in cycle):
@@ -105,15 +106,18 @@ def _judge(info: _Info, lock: Any, task: Any) -> DeadlockError | None:
             continue
         held = [step.need.hold for step in cycle if step.need.hold is not None]
         if held and all(hold.identity in certain for hold in held) and _wait_graph.is_confirmed(cycle, _wait_graph.look()):
-            return DeadlockError(_words(info, lock, task, held[0], names))
+            return DeadlockError(_words(info, lock, task, held[0], {id(other): other for other in tasks}))
     return None
 
 
-def _words(info: _Info, lock: Any, task: Any, hold: Hold, names: dict[int, str]) -> str:
+def _words(info: _Info, lock: Any, task: Any, hold: Hold, tasks: dict[int, Any]) -> str:
     owner = hold.owners[0][1]
-    who = f"task {names.get(owner, '?')!r}" + ("" if owner == id(task) else f", which awaits task {names[id(task)]!r},")
+    who = f"task {tasks_of.name_of(tasks[owner])!r}"
+    if owner != id(task):
+        who += f", which awaits task {tasks_of.name_of(task)!r},"
     asked_at, to_do = _owners.waits_at(tasks_of.frames(task)), "" if owner == id(task) else _certain.ADVICE_END
-    return text(lock, info.mode, who, hold.mode, hold.place or _first_with(task), asked_at, to_do)
+    held_at = hold.place or _open_withs(tasks[owner])
+    return text(lock, info.mode, who, hold.mode, held_at, asked_at, to_do)
 
 
 def _is_theirs(guard: int, tasks: list[Any]) -> bool:

@@ -204,7 +204,7 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
     def _give_up(self) -> None:
         """Release if it is held; withdraw if it is not. Of two that do so, one does nothing."""
         self._lock._holders.pop(id(self), None)
-        if _wait.release(self._op, self._lock._word, fair=False):
+        if _wait.release(self._op, self._lock._word, fair=False, of=self._lock):
             self._lock._holders.pop(id(self), None)  # as in _release
         else:
             lib.lots_op_cancel(self._op, BY_CANCEL, NULL)
@@ -223,7 +223,7 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
     def _release(self, *, fair: bool) -> None:
         # First: by the time the word is open, nobody may think that it is held here still.
         self._lock._holders.pop(id(self), None)
-        if not _wait.release(self._op, self._lock._word, fair=fair):
+        if not _wait.release(self._op, self._lock._word, fair=fair, of=self._lock):
             _refusals.not_held(self._lock, lib.lots_op_state(self._op) == RELEASED)
         self._lock._holders.pop(id(self), None)  # what a downgrade in another thread put back: see _becomes
 

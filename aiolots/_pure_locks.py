@@ -212,7 +212,7 @@ class MutexFront(PureLock[T], Generic[T]):
         # guard has none here.
         op = self._op
         if op is not None and lib.lots_op_state(op) == HELD:
-            done = _wait.release(op, self._word, fair=False)
+            done = _wait.release(op, self._word, fair=False, of=self)
         else:
             done = _wait.release_word(self._word, MUTEX)
         if not done:

@@ -43,7 +43,9 @@ def not_held(lock: LockBase[Any], was_released: bool) -> NoReturn:
 
 
 def nobody_holds(lock: LockBase[Any]) -> NoReturn:
-    """A mutex that is free was to be released."""
+    """A mutex that is free was to be released; or one whose word says nothing of the kind."""
+    if decode(lock.word).problems:
+        corrupt(lock)
     raise NotHeld(f"release of {lock!r}, which nobody holds")
 
 
@@ -64,15 +66,11 @@ def not_as_a_whole(lock: LockBase[Any]) -> NoReturn:
 
 def corrupt(lock: LockBase[Any]) -> NoReturn:
     """The word has a value that no sequence of operations leads to."""
-    corrupt_word(lock.word, lock.address, lock.name)
-
-
-def corrupt_word(word: int, address: int, name: str | None) -> NoReturn:
-    """The same of a lock whose word, address and name are known."""
+    word = lock.word
     raise LockCorruption(
-        f"lock {name!r} at {address:#x}: {decode(word)}. It was overwritten, or released by who did not hold it; who waits for it "
-        "could wait for ever. Nothing was changed; aiolots.audit() compares it with its queues and guards.",
-        lock_name=name,
+        f"lock {lock.name!r} at {lock.address:#x}: {decode(word)}. It was overwritten, or released by who did not hold it; who waits "
+        "for it could wait for ever. Nothing was changed; aiolots.audit() compares it with its queues and guards.",
+        lock_name=lock.name,
         word=word,
     )
 

@@ -13,9 +13,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiolots import _blocking, _loops, _refusals, _watched
 from aiolots._events import ACQUIRED, CANCELLED, TIMED_OUT, wait_is_over
-from aiolots._lib import ADDRESS, BY_CANCEL, BY_TIMEOUT, CLOSED, HELD, INTERRUPTED, MAIL, MISUSE, NULL, OP, PARKED, READY, ffi, lib
+from aiolots._lib import (
+    BY_CANCEL,
+    BY_TIMEOUT,
+    CLOSED,
+    HELD,
+    INTERRUPTED,
+    MAIL,
+    MISUSE,
+    NULL,
+    OP,
+    PARKED,
+    READY,
+    RELEASED,
+    ffi,
+    lib,
+)
 from aiolots._seconds import deadline_ns, is_for_ever
-from aiolots._waiters import contended, note_contention
+from aiolots._waiters import note_contention
 
 if TYPE_CHECKING:
     from aiolots._front import LockBase
@@ -32,8 +47,8 @@ def own_mailbox(word: Any) -> tuple[_loops.Port | None, Any]:
     return port, NULL if port is None else port.mailbox
 
 
-def release(op: Any, word: Any, *, fair: bool) -> bool:
-    """Release a held op. False if it was not held. Never waits."""
+def release(op: Any, word: Any, *, fair: bool, of: LockBase[Any] | None = None) -> bool:
+    """Release a held op. False if it was not held. Never waits. LockCorruption, which names the lock `of`, if the word is why."""
     port, mailbox = None, NULL
     answer = MISUSE
     try:
@@ -45,17 +60,9 @@ def release(op: Any, word: Any, *, fair: bool) -> bool:
     finally:
         if port is not None:
             port.drain()
-    if answer == MISUSE:
-        _check(word)
+    if answer == MISUSE and of is not None and lib.lots_word_is_impossible(word) and lib.lots_op_state(op) == RELEASED:
+        _refusals.corrupt(of)
     return bool(answer != MISUSE)
-
-
-def _check(word: Any) -> None:
-    """A release was misuse: LockCorruption if the word is the reason."""
-    if lib.lots_word_is_impossible(word):
-        address = int(ffi.cast(ADDRESS, word))
-        lock = contended.get(address)
-        _refusals.corrupt_word(int(lib.lots_word_load(word)), address, None if lock is None else lock.name)
 
 
 def release_word(word: Any, mode: int, *, fair: bool = False, answers: list[int] | None = None) -> bool:
@@ -71,8 +78,6 @@ def release_word(word: Any, mode: int, *, fair: bool = False, answers: list[int]
     finally:
         if port is not None:
             port.drain()
-    if noted[0] == MISUSE:
-        _check(word)
     return noted[0] != MISUSE
 
 

@@ -113,9 +113,9 @@ class _Watch:
         new = [(cycle, key) for cycle, key in found if key not in self._reported]
         self._reported = {key for _, key in found}
         for cycle, key in new:
+            self._on_deadlock(cycle)
             if self._ends:
                 _certain_tasks.end_one(key, str(cycle))
-            self._on_deadlock(cycle)
 
     def _seconds(self, now: float, ticket: object) -> float | None:
         since = self._since.get(ticket, now)

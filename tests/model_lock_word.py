@@ -66,6 +66,14 @@ def word_is_held(w: int, mode: Mode) -> bool:
     return bool(w & READERS) and w & mode.adds & UPGRADABLE == mode.adds & UPGRADABLE
 
 
+def word_is_impossible(w: int) -> bool:
+    if w // ONE_READER > 1 << 32:
+        return True
+    if w & UPGRADABLE:
+        return bool(w & (WRITER | WRITER_PARKED)) or not w & READERS
+    return w & (WRITER | WRITER_PARKED) == WRITER_PARKED
+
+
 def enter(s: State, kind: str) -> State:
     s = s._replace(word=word_entered(s.word, MODES[kind]))
     if MODES[kind].drains:
@@ -176,6 +184,7 @@ def fault(s: State) -> str:
         and not (w & UPGRADABLE and (w & WRITER or not w & READERS)),
         "W4": w == 0 or s.readers > 0 or s.upgradable or s.writer != "" or s.queue != (),
         "W5": (blocked or s.woken != ()) and (s.writer != "drains" or s.readers + s.leaving > 0),
+        "possible": not word_is_impossible(w),
         "W6": tuple(word_is_held(w, MODES[kind]) for kind in "RWU") == (w >= ONE_READER, alone, s.upgradable),
     }
     return next((name for name, holds in rules.items() if not holds), "")

@@ -300,14 +300,10 @@ static PySendResult send_inside(PyObject *self, PyObject *value, PyObject **resu
         } else {
             if (a->levels && (handed = reentrant_enter((Reentrant *)a->lock, &a->who, 1)))
                 return handed < 0 ? fail(a) : end(a, 1, result);
-            if (word_is_impossible(word_load(&a->lock->word))) {
-                corrupt(a->lock);
+            if (is_corrupt(a->lock) || (a->seconds != 0 && begin(a)))
                 return fail(a);
-            }
             if (a->seconds == 0)
                 return end(a, 0, result);
-            if (begin(a))
-                return fail(a);
             if (!poll(a, result, &answer))
                 return answer;
         }

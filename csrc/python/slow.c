@@ -159,8 +159,8 @@ int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_ou
     lots_op op;
     int answer;
     *timed_out = seconds == 0;
-    if (word_is_impossible(word_load(&lock->word)))
-        return corrupt(lock);
+    if (is_corrupt(lock))
+        return -1;
     if (seconds == 0)
         return 0;
     if (note_contention(lock) || record_of(lock, mode, 0, &record))
@@ -202,10 +202,5 @@ int release_with(Lock *lock, unsigned mode, int fair, PyObject *port)
     if (answer & LOTS_MAIL)
         drain_port(port, mailbox, 0);
     Py_XDECREF(port);
-    if ((answer & ~LOTS_MAIL) == LOTS_READY)
-        return 0;
-    if (!word_is_impossible(word_load(&lock->word)))
-        return LOTS_MISUSE;
-    corrupt(lock);
-    return 0; /* with the exception */
+    return (answer & ~LOTS_MAIL) == LOTS_READY || is_corrupt(lock) ? 0 : LOTS_MISUSE;
 }

@@ -39,11 +39,7 @@ int look_soon(PyObject *port)
     return none ? 0 : -1;
 }
 
-int corrupt(Lock *lock)
-{
-    Py_XDECREF(PyObject_CallOneArg(names.corrupt, (PyObject *)lock));
-    return -1;
-}
+void corrupt(Lock *lock) { Py_XDECREF(PyObject_CallOneArg(names.corrupt, (PyObject *)lock)); }
 
 void taken_by_thread(PyObject *held)
 {

@@ -21,7 +21,16 @@ int refuse_deadlock(Lock *lock, unsigned mode); /* 0, or -1 with DeadlockError *
  * LOTS_PARKED: nobody did for long, sleep on; else as core->op_wait. */
 int wait_until_joined(lots_op *op);
 int look_soon(PyObject *port);                  /* 0, or -1 with an exception */
-int corrupt(Lock *lock);                        /* -1 with LockCorruption */
+void corrupt(Lock *lock);                       /* sets LockCorruption */
 void taken_by_thread(PyObject *held);           /* a request or a mutex, just acquired with the thread's colour */
+
+/* 0, or 1 with LockCorruption: whoever waited for a lock with such a word could wait for ever. */
+static inline int is_corrupt(Lock *lock)
+{
+    if (!word_is_impossible(word_load(&lock->word)))
+        return 0;
+    corrupt(lock);
+    return 1;
+}
 
 #endif

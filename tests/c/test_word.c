@@ -97,6 +97,32 @@ static void a_release_that_nobody_is_owed_changes_nothing(void)
     set(0);
 }
 
+/* Said once more, by the table of csrc/lock_word.h: its rows in the order W_P, U, W, readers. */
+static int is_in_the_table(uint64_t w)
+{
+    int wp = w >> 1 & 1, u = w >> 2 & 1, wr = w >> 3 & 1, readers = w >> 4 != 0;
+    return (!wp && !u) || (wp && !u && wr) || (!wp && u && !wr && readers);
+}
+
+static void impossible_words_are_those_outside_of_the_table(void)
+{
+    static const uint64_t most = (uint64_t)1 << 32;
+    for (uint64_t flags = 0; flags < 16; flags++)
+        for (uint64_t readers = 0; readers < 3; readers++) {
+            set(flags | readers << 4);
+            CHECK_EQ(lots_word_is_impossible(&word), !is_in_the_table(flags | readers << 4));
+        }
+    set(most << 4);
+    CHECK_EQ(lots_word_is_impossible(&word), 0);
+    set((most + 1) << 4);
+    CHECK_EQ(lots_word_is_impossible(&word), 1);
+    set(UINT64_MAX); /* both words of 2025-05-28 */
+    CHECK_EQ(lots_word_is_impossible(&word), 1);
+    set(UINT64_MAX - 1);
+    CHECK_EQ(lots_word_is_impossible(&word), 1);
+    set(0);
+}
+
 static void an_op_is_asked_once_and_released_once(void)
 {
     for (uint32_t mode = 0; mode <= LOTS_UPGRADABLE; mode++) {
@@ -149,6 +175,7 @@ int main(void)
     RUN(a_mutex_is_the_same_bit);
     RUN(try_enters_exactly_when_it_may);
     RUN(a_release_that_nobody_is_owed_changes_nothing);
+    RUN(impossible_words_are_those_outside_of_the_table);
     RUN(an_op_is_asked_once_and_released_once);
     RUN(try_then_poll_is_one_acquisition);
     return 0;
