@@ -12,7 +12,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from aiolots import _blocking, _loops, _refusals
-from aiolots._events import ACQUIRED, CANCELLED, TIMED_OUT, wait_is_over
+from aiolots._events import ACQUIRED, CANCELLED, TIMED_OUT, users_place, wait_is_over
 from aiolots._lib import BY_CANCEL, BY_TIMEOUT, CLOSED, HELD, INTERRUPTED, MAIL, MISUSE, NULL, OP, PARKED, READY, ffi, lib
 from aiolots._seconds import deadline_ns, is_for_ever
 from aiolots._waiters import note_contention
@@ -129,6 +129,7 @@ def suspend(lock: LockBase[Any], op: Any, seconds: float | None) -> Generator[An
     port: _loops.Port | None = None
     cookie = mode = 0
     told = False
+    site = users_place()  # now: an exception that is thrown in does not come by way of all frames
     try:
         loop = _loops.needs_a_loop()
         if seconds == 0:
@@ -150,7 +151,7 @@ def suspend(lock: LockBase[Any], op: Any, seconds: float | None) -> Generator[An
                 if not slept:
                     yield from port.checkpoint()
                 told = True
-                wait_is_over(lock, op, mode, True, ACQUIRED)
+                wait_is_over(lock, op, mode, True, ACQUIRED, site)
                 return True
             if answer == CLOSED:
                 _refusals.loop_closed()
@@ -163,12 +164,12 @@ def suspend(lock: LockBase[Any], op: Any, seconds: float | None) -> Generator[An
                     port.drain()
                 acquired = bool(answer & ~MAIL == READY)
                 told = True
-                wait_is_over(lock, op, mode, True, ACQUIRED if acquired else TIMED_OUT)
+                wait_is_over(lock, op, mode, True, ACQUIRED if acquired else TIMED_OUT, site)
                 return acquired
     except BaseException:
         abandon(op, word)
         if not told:
-            wait_is_over(lock, op, mode, True, CANCELLED)
+            wait_is_over(lock, op, mode, True, CANCELLED, site)
         raise
     finally:
         if port is not None:
