@@ -184,7 +184,15 @@ def wait_ended(lock: Any, mode: int, is_task: bool, outcome: int, ns: int, code:
 _OURS = ("aiolots._", "aiolots.compat.")
 
 
-def wait_is_over(lock: Any, op: Any, mode: int, is_task: bool, outcome: int) -> None:
+def users_place() -> tuple[CodeType, int]:
+    """Return where the user's own code is that runs us."""
+    frame: FrameType = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_OURS):
+        frame = frame.f_back
+    return frame.f_code, frame.f_lasti
+
+
+def wait_is_over(lock: Any, op: Any, mode: int, is_task: bool, outcome: int, site: tuple[CodeType, int] | None = None) -> None:
     """Tell of a wait in Python, if anybody is to know: where the lock was waited for longest, and who has subscribed."""
     ns = int(lib.lots_op_waited(op))
     if not ns:
@@ -192,10 +200,7 @@ def wait_is_over(lock: Any, op: Any, mode: int, is_task: bool, outcome: int) -> 
     longest = lock._longest
     if longest is not None and ns <= longest[0] and not wanted & outcome:
         return
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_OURS):
-        frame = frame.f_back
-    code, at = (None, 0) if frame is None else (frame.f_code, frame.f_lasti)
+    code, at = users_place() if site is None else site
     lock._longest = (ns, code, at)
     if wanted & outcome:
         wait_ended(lock, mode, is_task, outcome, ns, code, at)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiolots import _blocking, _loops, _refusals, _watched
-from aiolots._events import ACQUIRED, CANCELLED, TIMED_OUT, wait_is_over
+from aiolots._events import ACQUIRED, CANCELLED, TIMED_OUT, users_place, wait_is_over
 from aiolots._lib import (
     BY_CANCEL,
     BY_TIMEOUT,
@@ -163,6 +163,7 @@ def suspend(
     port: _loops.Port | None = None
     cookie = mode = 0
     told = False
+    site = users_place()  # now: an exception that is thrown in does not come by way of all frames
     try:
         loop = _loops.needs_a_loop()
         if lib.lots_word_is_impossible(word):
@@ -188,7 +189,7 @@ def suspend(
                 if not slept:
                     yield from port.checkpoint()
                 told = True
-                wait_is_over(lock, op, mode, True, ACQUIRED)
+                wait_is_over(lock, op, mode, True, ACQUIRED, site)
                 return True
             if answer == CLOSED:
                 _refusals.loop_closed()
@@ -201,12 +202,12 @@ def suspend(
                     port.drain()
                 acquired = bool(answer & ~MAIL == READY)
                 told = True
-                wait_is_over(lock, op, mode, True, ACQUIRED if acquired else TIMED_OUT)
+                wait_is_over(lock, op, mode, True, ACQUIRED if acquired else TIMED_OUT, site)
                 return acquired
     except BaseException:
         verbs.abandon(op, word)
         if not told:
-            wait_is_over(lock, op, mode, True, CANCELLED)
+            wait_is_over(lock, op, mode, True, CANCELLED, site)
         raise
     finally:
         if port is not None:

@@ -1,5 +1,7 @@
 /* What waiting has cost who got the lock: how long, by buckets, and whether it was handed over; and how records are read. */
+#define _GNU_SOURCE /* stepping.h */
 #include "counting.h"
+#include "stepping.h"
 
 /* --- got it -------------------------------------------------------------------------------------------------------- */
 
@@ -97,6 +99,7 @@ static void buckets_double(void)
         falls_into(i, INT64_C(1) << (9 + i));
         falls_into(i, (INT64_C(1) << (10 + i)) - 1);
     }
+    falls_into(LOTS_WAIT_BUCKETS - 1, INT64_C(1) << (9 + LOTS_WAIT_BUCKETS));
     falls_into(LOTS_WAIT_BUCKETS - 1, INT64_C(1) << (10 + LOTS_WAIT_BUCKETS));
     falls_into(LOTS_WAIT_BUCKETS - 1, INT64_C(1) << 61);
 }
@@ -230,6 +233,21 @@ static void records_add_up(void)
         CHECK_EQ(numbers[i], i == longest ? 3 : 100 + i);
 }
 
+static lots_contention both;
+
+static void another_raises_it(void) { both.longest_ns = 50; }
+
+static void the_longest_of_two_at_a_time_stays(void)
+{
+    lots_contention longer = {.longest_ns = 100};
+    stepping(&word, m, another_raises_it);
+    for (int at = 1, more = CAN_STEP; more; at++) {
+        both = (lots_contention){0};
+        more = STEPPED(at, lots_contention_add(&both, &longer));
+        CHECK_EQ(both.longest_ns, more && at > 7 ? 50 : 100); /* the seventh is its own; after it nobody looks again */
+    }
+}
+
 static void first_come_first_listed(void)
 {
     lots_op drains, second, third;
@@ -273,6 +291,7 @@ static void tests(void)
     RUN(a_writer_that_is_handed_half_of_it_waits_on);
     RUN(a_handoff_that_came_to_nothing_is_none);
     RUN(records_add_up);
+    RUN(the_longest_of_two_at_a_time_stays);
     RUN(first_come_first_listed);
 }
 
