@@ -135,6 +135,13 @@ PyObject *request_away(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+PyObject *request_upgraded(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (((Request *)self)->record)
+        track_upgraded((Request *)self);
+    Py_RETURN_NONE;
+}
+
 PyObject *request_end_change(PyObject *self, PyObject *mode)
 {
     Request *r = (Request *)self;

@@ -105,7 +105,7 @@ static int native_exec(PyObject *module)
         borrow_docs(FairMutexBaseType.tp_methods, "MutexFront") || borrow_docs(RequestType.tp_methods, "ReadRequest") ||
         borrow_docs(writer_methods, "WriteRequest") || borrow_docs(upgradable_methods, "UpgradableRequest"))
         return -1;
-    if (look_for_trio_from_now_on() || PyModule_AddFunctions(module, tracking_methods))
+    if (look_for_trio_from_now_on() || tracking_at_fork() || PyModule_AddFunctions(module, tracking_methods))
         return -1;
     derive_finished();
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)

@@ -374,6 +374,7 @@ static PyMethodDef request_methods[] = {
     {"_begin_change", request_begin_change, METH_NOARGS, NULL},
     {"_end_change", request_end_change, METH_O, NULL},
     {"_away", request_away, METH_NOARGS, NULL},
+    {"_upgraded", request_upgraded, METH_NOARGS, NULL},
     {0},
 };
 
