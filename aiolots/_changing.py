@@ -99,6 +99,8 @@ def _upgrade(guard: Changing, seconds: float | None, wait: Wait, *, raises: bool
         elif wait is _suspend:
             yield from _loops.checkpoint()
         guard._end_change(WRITE if upgraded else UPGRADABLE)
+        if upgraded and _seconds.is_for_ever(seconds):
+            guard._upgraded()
     except NotHeld:  # before anything was changed
         raise
     except BaseException:

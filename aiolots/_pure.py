@@ -283,6 +283,11 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
         if _pure_tracking.on:
             _pure_tracking.away(self._lock, id(self))
 
+    def _upgraded(self) -> None:
+        """It would have waited for ever for the readers to leave."""
+        if _pure_tracking.on:
+            _pure_tracking.upgraded(self._lock, id(self))
+
     def _becomes(self, mode: int) -> None:
         self._mode = mode
         cast("Any", self).__class__ = _KINDS[mode]

@@ -158,15 +158,15 @@ def held(lock: Any, key: int, waits: bool) -> None:
     others.append(note)
 
 
-def _look(lock: Any, note: Note, mode: int, others: list[Note]) -> None:
+def _look(lock: Any, note: Note, mode: int, others: list[Note], but: Note | None = None) -> None:
     to = _tracked(lock).node
-    if mode == WRITE and not to.written:
+    if mode in (WRITE, UPGRADE) and not to.written:
         to.written = True
         if to.exported:
             _tell(("written", to.number))
     for other in others[-_MOST_HELD:]:
         holder, around = other.holds(), other.lock()
-        if holder is None or around is None or other is note:
+        if holder is None or around is None or other is but:
             continue
         kind, held_node = (_HOLD[holder.mode], _WANT[mode], around is lock), _tracked(around).node
         known = to.known.setdefault(held_node, set())
@@ -203,7 +203,16 @@ def is_back(lock: Any, key: int) -> None:
         note = holder.note
         note.away, note.since = False, time.monotonic_ns()
         task = _loops.current_task()
-        _look(lock, note, holder.mode, _held.get(_owner.this_thread() if task is None else task, []))
+        _look(lock, note, holder.mode, _held.get(_owner.this_thread() if task is None else task, []), note)
+
+
+def upgraded(lock: Any, key: int) -> None:
+    """It waited for ever for the readers to leave, and may have held other locks meanwhile."""
+    holder = lock._holders.get(key)
+    if type(holder) is NotedHolder:
+        task = _loops.current_task()
+        here = Note(lock, key, task, place_now())
+        _look(lock, here, UPGRADE, _held.get(_owner.this_thread() if task is None else task, []), holder.note)
 
 
 # --- the functions that both fronts have ----------------------------------------------------------------------------------

@@ -177,6 +177,21 @@ def test_modes(held: Take, wanted: Take, alone: bool, with_a_writer: bool) -> No
     assert bool(tracking.inversions()) == with_a_writer
 
 
+def test_an_upgrade_waits_for_the_readers_to_leave() -> None:
+    a, b = RwLock(name="A"), Mutex(name="B")
+    take(a.read(), b.lock())
+    for limit in (5.0, None):
+        with a.upgradable_read() as guard, b:
+            assert tracking.inversions() == ()
+            assert guard.try_upgrade() is not None
+            guard.downgrade_to_upgradable()  # type: ignore[attr-defined]
+            guard.upgrade(timeout=limit)
+            place = line(-1)
+    (inversion,) = tracking.inversions()
+    assert [order.held.split("'")[1] for order in inversion.orders] == ["B", "A"]
+    assert inversion.orders[0].taken_at == place
+
+
 def test_a_reader_within_itself() -> None:
     lock = RwLock(name="A")
     with lock.read(), lock.read_recursive():

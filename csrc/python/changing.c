@@ -135,6 +135,13 @@ static PyObject *request_away(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+static PyObject *request_upgraded(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (((Request *)self)->record)
+        track_upgraded((Request *)self);
+    Py_RETURN_NONE;
+}
+
 static PyObject *request_end_change(PyObject *self, PyObject *mode)
 {
     Request *r = (Request *)self;
@@ -160,7 +167,7 @@ static PyObject *request_end_change(PyObject *self, PyObject *mode)
 /* Of every guard but the levels of a ReentrantMutex, of which the others may be others'. */
 #define CHANGES                                                                                                      \
     {"bump", request_bump, METH_NOARGS, NULL}, {"_begin_change", request_begin_change, METH_NOARGS, NULL},            \
-        {"_away", request_away, METH_NOARGS, NULL},                                                                  \
+        {"_away", request_away, METH_NOARGS, NULL}, {"_upgraded", request_upgraded, METH_NOARGS, NULL},              \
     {                                                                                                               \
         "_end_change", request_end_change, METH_O, NULL                                                              \
     }

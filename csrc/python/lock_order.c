@@ -193,11 +193,11 @@ static unsigned want_kind(unsigned mode)
     return mode_is_exclusive(mode) ? 3 : mode == LOTS_UPGRADABLE ? 2 : mode == LOTS_READ;
 }
 
-void order_notes(Owner *owner, Entry *entry, unsigned mode, PyObject *site, int site_at)
+void order_notes(Owner *owner, Entry *entry, unsigned mode, PyObject *site, int site_at, const Record *but)
 {
     Node *to = entry->node;
     int looked = 0;
-    if (mode == LOTS_WRITE && !to->written) {
+    if ((mode == LOTS_WRITE || mode == LOTS_UPGRADE) && !to->written) {
         Event *e = to->exported ? event_made(1) : NULL;
         to->written = 1;
         if (e)
@@ -206,7 +206,7 @@ void order_notes(Owner *owner, Entry *entry, unsigned mode, PyObject *site, int 
     for (Record *h = owner->held; h && looked < MOST_HELD; h = h->owner_next, looked++) {
         Node *from = h->entry->node;
         unsigned hold = hold_kind(h->mode), want = want_kind(mode), same = h->entry == entry;
-        uint32_t kind = UINT32_C(1) << (16 * same + 4 * hold + want), *known = known_of(from, to);
+        uint32_t kind = UINT32_C(1) << (16 * same + 4 * hold + want), *known = h == but ? NULL : known_of(from, to);
         Event *e;
         if (!known || (*known & kind) || !(e = event_made(0)))
             continue;

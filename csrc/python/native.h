@@ -214,6 +214,7 @@ void track_released(PyObject *lock);                       /* without a guard; b
 void track_request(Request *request);                      /* acquired */
 void track_guard_released(Request *request);               /* if it has a record; before the word is released */
 void track_changed(Request *request, unsigned mode);       /* its guard has another mode, or its lock again */
+void track_upgraded(Request *request);                     /* by who would have waited for ever */
 void track_away(Request *request);                         /* its guard lets go of its lock for a while */
 extern lots_a32 tracking_knows; /* any lock: who frees one has to say so */
 void track_forget(PyObject *lock);
@@ -233,6 +234,7 @@ static inline void mutex_is_held(Lock *lock, int as_task, int waits)
 
 /* track_query.c */
 extern PyMethodDef tracking_methods[];
+int tracking_at_fork(void); /* once, at import; 0, or an error */
 
 /* mail.c */
 /* Schedule the tasks that were woken. An exception that is set stays set; else a signal handler's (KeyboardInterrupt), which

@@ -224,3 +224,12 @@ PyMethodDef tracking_methods[] = {
     {"track_forked", track_forked, METH_NOARGS, "track_forked(): in a forked child."},
     {0},
 };
+
+#ifdef Py_GIL_DISABLED
+#include <pthread.h>
+
+/* The child gets the tables whole, and not taken by a thread that it does not have. With a GIL, who forks has it. */
+int tracking_at_fork(void) { return pthread_atfork(take_tables, give_tables, give_tables); }
+#else
+int tracking_at_fork(void) { return 0; }
+#endif

@@ -14,7 +14,7 @@
  * A record is there after its lock was acquired and is gone before it is released, so it may be missed but does not lie. Only who
  * releases a word behind everybody's back (native code) leaves one behind: until the next who has the lock alone.
  *
- * track_tables.c has the tables. track_query.c is the half that Python sees, lock_order.c looks at what is held when something is acquired.
+ * track_tables.c has the tables, track_owners.c knows who it is. track_query.c is the half that Python sees, lock_order.c looks at what is held when something is acquired.
  *
  * No Python runs while the tables are held. What must be made, and may run the collector by that, is made before; what was let go
  * is freed after. A task is referred to weakly: a record must not keep it, and with it its guards, alive. */
@@ -27,126 +27,16 @@
 
 #ifdef Py_GIL_DISABLED
 PyMutex tables;
-#include <pthread.h>
 #endif
 
 lots_a32 tracking_on; /* written with the tables taken; RELAXED: who misses the change has taken its lock just before it */
 
 int tracking_everywhere;
 size_t tracked_locks;
-static size_t records_live;
+size_t records_live;
 PyObject *tracking_homes[2];
 
 void settle(void) { a32_store(&tracking_on, tracking_everywhere || tracked_locks || records_live, RELAXED); }
-
-/* --- owners ------------------------------------------------------------------------------------------------------------- */
-
-#define MOST_IDLE 64 /* owners without a record; more, if more have one */
-
-static PyObject *task_here(void)
-{
-    PyObject *task = asyncio_task();
-    PyErr_Clear();
-    return !task && may_be_trio() ? trios_task() : task;
-}
-
-static PyObject *weak(PyObject *who)
-{
-    PyObject *reference = who ? PyWeakref_NewRef(who, NULL) : NULL;
-    PyErr_Clear(); /* of a kind that cannot be: known by its address alone */
-    return reference;
-}
-
-/* As threading knows it; a new reference, or NULL. */
-static PyObject *this_thread(void)
-{
-    PyObject *ident = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
-    PyObject *thread = ident ? Py_XNewRef(PyDict_GetItemWithError(names._active, ident)) : NULL;
-    Py_XDECREF(ident);
-    PyErr_Clear();
-    return thread;
-}
-
-static int is_gone(PyObject *reference)
-{
-#if PY_VERSION_HEX >= 0x030D0000
-    PyObject *who = NULL;
-    int gone = PyWeakref_GetRef(reference, &who) <= 0;
-    Py_XDECREF(who); /* the running one, or of one that somebody else has too */
-    return gone;
-#else
-    return PyWeakref_GET_OBJECT(reference) == Py_None;
-#endif
-}
-
-/* Out of the table: those without a record. Rare enough to cost nothing: the table has doubled since, or was half full. */
-static Link *sweep_owners(void)
-{
-    Link *swept = NULL;
-    if (owners.count <= MOST_IDLE || owners.count <= 2 * records_live || owners.count <= owners.capacity / 2)
-        return NULL;
-    for (size_t i = 0; i < owners.capacity; i++)
-        for (Link **at = &owners.slots[i]; *at;) {
-            Link *l = *at;
-            if (((Owner *)l)->records) {
-                at = &l->next;
-                continue;
-            }
-            *at = l->next;
-            owners.count--;
-            l->next = swept;
-            swept = l;
-        }
-    return swept;
-}
-
-static void free_owners(Link *swept)
-{
-    for (Link *next; swept; swept = next) {
-        next = swept->next;
-        Py_XDECREF(((Owner *)swept)->who);
-        free(swept);
-    }
-}
-
-/* The owner of what is taken now. With the tables taken; let go of and taken again when it is seen for the first time. */
-static Owner *owner_here(PyObject *task)
-{
-    uint64_t token = core->thread_token(), key = task ? key_of(task) : token << 1 | 1;
-    Owner *o = (Owner *)table_find(&owners, key), *made;
-    PyObject *who;
-    Link *swept;
-    if (o && (!task || !o->who || !is_gone(o->who)))
-        return o;
-    give_tables();
-    who = task ? Py_NewRef(task) : this_thread();
-    made = calloc(1, sizeof *made);
-    if (made)
-        *made = (Owner){.link.key = key, .who = weak(who), .token = token, .ident = PyThread_get_thread_ident(), .is_task = !!task};
-    Py_XDECREF(who);
-    take_tables();
-    o = (Owner *)table_find(&owners, key); /* still that of a task that is gone, or none; made meanwhile by a finalizer, or one's own */
-    if (o && (!task || !o->who || !is_gone(o->who))) {
-        swept = made ? &made->link : NULL;
-        if (swept)
-            swept->next = NULL;
-    } else {
-        if (o) /* its records keep it, or nobody */
-            table_remove(&owners, &o->link);
-        swept = o && !o->records ? &o->link : NULL;
-        if (swept)
-            swept->next = NULL;
-        else if (o)
-            o->link.key = 0; /* in no table */
-        o = made && !table_insert(&owners, &made->link) ? made : NULL;
-        if (!o && made)
-            made->link.next = swept, swept = &made->link;
-    }
-    give_tables();
-    free_owners(swept);
-    take_tables();
-    return (Owner *)table_find(&owners, key);
-}
 
 /* --- records ------------------------------------------------------------------------------------------------------------ */
 
@@ -303,7 +193,7 @@ void track_any(PyObject *lock, PyObject *name, unsigned mode, Request *request, 
     r = e ? record_made() : NULL;
     if (r) {
         if (waits) {
-            order_notes(o, e, mode, site, at);
+            order_notes(o, e, mode, site, at, NULL);
             news = order_has_news();
         }
         *r = (Record){.owner = o, .entry = e, .request = request, .site = site, .site_at = at, .mode = (uint8_t)mode,
@@ -361,13 +251,32 @@ void track_changed(Request *request, unsigned mode)
     if (r) {
         r->mode = (uint8_t)mode;
         if (!r->owner_link) { /* it was away */
-            order_notes(r->owner, r->entry, mode, r->site, r->site_at);
+            order_notes(r->owner, r->entry, mode, r->site, r->site_at, NULL);
             news = order_has_news();
             r->since = clock_now();
             link_in(r);
         }
     }
     give_tables();
+    if (news)
+        order_wakes();
+}
+
+/* It waited for ever for the readers to leave, and may have held other locks meanwhile. */
+void track_upgraded(Request *request)
+{
+    PyObject *site;
+    int at, news = 0;
+    Record *r;
+    site = place_now(&at);
+    take_tables();
+    r = request->record;
+    if (r) {
+        order_notes(r->owner, r->entry, LOTS_UPGRADE, site, at, r);
+        news = order_has_news();
+    }
+    give_tables();
+    Py_XDECREF(site);
     if (news)
         order_wakes();
 }

@@ -81,7 +81,14 @@ Entry *entry_if_any(PyObject *lock);
 Entry *entry_of(PyObject *lock, PyObject *name); /* found or made; NULL: no memory */
 void entry_removed(Entry *e);
 
+/* track_owners.c */
+PyObject *task_here(void);         /* that runs on this thread: a new reference, or NULL: none */
+Owner *owner_here(PyObject *task); /* with the tables taken: they are given and taken again, at times; NULL: no memory */
+Link *sweep_owners(void);          /* with the tables taken: those who hold nothing, if they are too many */
+void free_owners(Link *swept);     /* with the tables given */
+
 /* tracking.c; with the tables taken */
+extern size_t records_live;
 extern int tracking_everywhere; /* for the whole process */
 extern size_t tracked_locks;    /* one by one */
 extern PyObject *tracking_homes[2]; /* how the names of our own files begin: they are no places */
@@ -94,7 +101,7 @@ Node *node_made(PyObject *name, const char *type, int is_class);
 Node *class_named(PyObject *name); /* found or made; a new reference; NULL: no memory */
 void node_left(Node *node);      /* one reference less */
 PyObject *node_dies(Node *node); /* its lock is freed; returns what is to be decref'ed afterwards */
-void order_notes(Owner *owner, Entry *entry, unsigned mode, PyObject *site, int site_at);
+void order_notes(Owner *owner, Entry *entry, unsigned mode, PyObject *site, int site_at, const Record *but);
 int order_has_news(void);
 void order_wakes(void);
 PyObject *order_pending(void);
