@@ -79,7 +79,6 @@ class Hold:
             _track.released(lock)
             _wait.release(self.op, lock._word, fair=fair)
 
-
     def lose(self) -> None:
         """Its mutex is another's from now on, or free: in a forked child. The levels that are left hold nothing."""
         self.owner = None

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Generator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, SupportsIndex, TypeVar, cast
+from typing import Any, Generic, NoReturn, Self, SupportsIndex, TypeVar, cast
 
 from aiolots import _changing, _owner, _parking, _refusals, _seconds, _wait
 from aiolots._guards import ReentrantGuard

@@ -149,15 +149,18 @@ class Verbs(NamedTuple):
     abandon: Callable[[Any, Any], None]
 
 
-_PLAIN = Verbs(lib.lots_op_poll, lambda op, mailbox: int(lib.lots_op_cancel(op, BY_TIMEOUT, mailbox)), abandon)
+def _time_is_up(op: Any, mailbox: Any) -> int:
+    return int(lib.lots_op_cancel(op, BY_TIMEOUT, mailbox))
 
 
-def suspend(
-    lock: LockBase[Any], op: Any, seconds: float | None, verbs: Verbs = _PLAIN
-) -> Generator[Any, None, bool]:
+_PLAIN = Verbs(lib.lots_op_poll, _time_is_up, abandon)
+
+
+def suspend(lock: LockBase[Any], op: Any, seconds: float | None, verbs: Verbs = _PLAIN) -> Generator[Any, None, bool]:
     """Acquire from a task, suspended up to `seconds` (None: for ever). False: it timed out.
 
-    The op is past lots_op_try, or was not asked for. Cancellation, and any exception thrown in, leaves the queue and goes on unchanged.
+    The op is past lots_op_try, or was not asked for. Cancellation, and any exception thrown in, leaves the queue and goes on
+    unchanged.
     """
     word = lock._word
     port: _loops.Port | None = None

@@ -251,7 +251,7 @@ def test_a_handler_may_want_it_at_any_step_of_a_tasks_wait(kind: str, form: str)
 
 @pytest.mark.parametrize("form", ["guard", "timed", "drop-in"])
 def test_a_handler_may_want_it_wherever_a_task_asks_its_loop(form: str) -> None:
-    """For its port, then for a future, then for a timer. It has not got what another holds, and gets it before the task does."""
+    """For its port, a future, a timer. The handler has not got what another holds, and gets it before the task does."""
     mutex, seen = ReentrantMutex[None](), list[bool]()
 
     async def takes() -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from aiolots import LockTimeout, Mutex, RwLock, _blocking, _front, _pure, _pure_locks
+from aiolots import LockTimeout, Mutex, ReentrantMutex, RwLock, _blocking, _front, _pure, _pure_locks, _pure_reentrant
 from tests import modes
 from tests.modes import Mode, name_of
 from tests.test_scenarios_loops import PROMPTLY, each_loop, no_revocation, policy, take_in_task
@@ -352,12 +352,14 @@ def test_a_guard_is_not_copied(mode: Mode) -> None:
 
 def test_docs_are_those_of_the_right_method() -> None:
     """`acquire` is a guard's and a mutex's."""
-    mutex, lock = Mutex(), RwLock()
-    with lock.read() as share, mutex.lock() as guard:
+    mutex, lock, reentrant = Mutex(), RwLock(), ReentrantMutex()
+    with lock.read() as share, mutex.lock() as guard, reentrant.lock() as level:
         for ours, documented in (
             (type(share), _pure.ReadRequest),
             (type(guard), _pure.MutexRequest),
+            (type(level), _pure_reentrant.ReentrantRequest),
             (Mutex, _pure_locks.MutexFront),
+            (ReentrantMutex, _pure_reentrant.ReentrantFront),
             (RwLock, _pure_locks.RwLockFront),
         ):
             for name in ("acquire", "release", "is_held", "read", "lock", "locked", "__enter__", "try_write_for"):

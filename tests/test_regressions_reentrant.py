@@ -12,8 +12,7 @@ from aiolots._levels import Level
 from aiolots._lib import NULL, lib
 from tests.waiting import WATCHDOG, assert_idle, in_thread, wait_until, wait_until_parked
 
-
-pure = pytest.mark.skipif(_front.NATIVE, reason="between two steps of the front in Python, which are one of the C type: see below")
+pure = pytest.mark.skipif(_front.NATIVE, reason="between two steps that are one in the C type")
 
 
 @pure
