@@ -118,7 +118,7 @@ class NotedHolder(Holder):
 
     def in_mode(self, mode: int) -> NotedHolder:
         """The same, after a change of the mode."""
-        return NotedHolder(mode, self.thread, self.is_task, self.note)
+        return NotedHolder(mode, self.thread, self.is_task, self.note, site=self.site)
 
 
 def _tracked(lock: Any) -> Tracked:
@@ -145,7 +145,7 @@ def held(lock: Any, key: int, waits: bool) -> None:
     task = _loops.current_task()
     _tracked(lock)
     note = Note(lock, key, task, place_now())
-    lock._holders[key] = NotedHolder(holder.mode, holder.thread, holder.is_task, note)
+    lock._holders[key] = NotedHolder(holder.mode, holder.thread, holder.is_task, note, site=holder.site)
     _every_note.add(note)
     try:
         others = _held.setdefault(_owner.this_thread() if task is None else task, [])

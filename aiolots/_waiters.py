@@ -56,11 +56,11 @@ class Holder:
     mode: int
     thread: int
     is_task: bool
-    site: Any = field(default=None, compare=False, repr=False)
+    site: Any = field(default=None, compare=False, repr=False, kw_only=True)
 
     def in_mode(self, mode: int) -> Holder:
         """The same, after a change of the mode."""
-        return Holder(mode, self.thread, self.is_task, self.site)
+        return Holder(mode, self.thread, self.is_task, site=self.site)
 
 
 def note_contention(lock: LockBase[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 
 import pytest
 
@@ -200,7 +201,6 @@ def test_a_blocked_loop_fails_the_test(pytester: pytest.Pytester) -> None:
 
 
 def test_order(pytester: pytest.Pytester) -> None:
-    pytest.importorskip("aiolots.tracking")
     source = """
     import aiolots, pytest
     A = aiolots.Mutex(name="A")
@@ -227,5 +227,9 @@ def test_order(pytester: pytest.Pytester) -> None:
     """
     run(pytester, source, passed=4)
     out = run(pytester, source, "--aiolots-order", passed=3, failed=1)
-    assert "'A'" in out
-    assert "'B'" in out
+    (report,) = re.findall(r"_ test_other_way _.*?(?=\n=)", out, re.DOTALL)
+    assert "aiolots: " in report
+    for name in ("'A'", "'B'"):
+        assert name in report
+    for mark in ("FIRST", "SECOND"):
+        assert f"{pytester.path / 'test_it.py'}:{line_of(textwrap.dedent(source), mark)} in" in report, report
