@@ -12,32 +12,10 @@
  * The future is in the port's table before the core may know of the waiter: a finalizer that releases a lock could run at any
  * allocation, and its wake must find the future. A wake names the waiter by a cookie, never by address: a task that was
  * collected meanwhile is simply not found. */
-#include "reentrant.h"
+#include "awaiting.h"
 
 #include "clock.h"
 #include "watch.h"
-
-#define NEW 0
-#define WAITING 1
-#define ENDED 2
-#define HANDED_OVER 3
-
-typedef struct {
-    PyObject_HEAD
-    Lock *lock;
-    PyObject *request; /* NULL: `async with mutex`, which gives None */
-    PyObject *loop, *port, *waiting, *cookie, *steps, *timer; /* steps: the future's iterator; waiting: the port's table */
-    lots_mailbox *mailbox;
-    double limit, seconds;
-    int64_t began, deadline;
-    PyObject *site; /* without a request: where it is awaited */
-    int site_at;
-    uint8_t mode, limit_kind, stage;
-    uint8_t levels; /* of a ReentrantMutex: it gets a level, of `who` */
-    lots_a32 running;
-    Who who;
-    lots_op op;
-} Awaiting;
 
 static lots_a64 cookies = {(uint64_t)1 << 62}; /* away from those of aiolots._loops */
 
@@ -88,8 +66,7 @@ static int told(Awaiting *a, int how)
     return wait_over(a->lock, &a->op, a->mode, 1, how, r ? r->site : a->site, r ? r->site_at : a->site_at);
 }
 
-/* The one cancel, for every early end but the timer's. An exception that is set stays set. */
-static void abandon(Awaiting *a)
+void awaiting_abandon(Awaiting *a)
 {
     int was = a->stage;
     PyObject *type, *value, *traceback, *port;
@@ -123,7 +100,7 @@ static void abandon(Awaiting *a)
 
 static PySendResult fail(Awaiting *a)
 {
-    abandon(a);
+    awaiting_abandon(a);
     return PYGEN_ERROR;
 }
 
@@ -226,8 +203,7 @@ static int begin(Awaiting *a)
     return 0;
 }
 
-/* The future's iterator has moved: go on with what it says. */
-static PySendResult went(Awaiting *a, PySendResult answer, PyObject *value, PyObject **result)
+PySendResult awaiting_went(Awaiting *a, PySendResult answer, PyObject *value, PyObject **result)
 {
     while (answer == PYGEN_RETURN) {
         int in_time = PyObject_IsTrue(value), cancelled;
@@ -263,21 +239,8 @@ static PySendResult went(Awaiting *a, PySendResult answer, PyObject *value, PyOb
     return answer;
 }
 
-static int verb_begins(Awaiting *a)
+PySendResult awaiting_step(Awaiting *a, PyObject *value, PyObject **result)
 {
-    uint32_t idle = 0;
-    if (a32_cas(&a->running, &idle, 1, ACQ_REL))
-        return 1;
-    PyErr_SetString(PyExc_ValueError, "this await is already executing");
-    return 0;
-}
-
-static void verb_ends(Awaiting *a) { a32_store(&a->running, 0, RELEASE); }
-
-/* One verb at a time, as with a generator. */
-static PySendResult send_inside(PyObject *self, PyObject *value, PyObject **result)
-{
-    Awaiting *a = (Awaiting *)self;
     PySendResult answer;
     PyObject *moved = NULL;
     int handed;
@@ -310,152 +273,5 @@ static PySendResult send_inside(PyObject *self, PyObject *value, PyObject **resu
         value = Py_None;
     }
     answer = PyIter_Send(a->steps, value, &moved);
-    return went(a, answer, moved, result);
+    return awaiting_went(a, answer, moved, result);
 }
-
-static PySendResult awaiting_send(PyObject *self, PyObject *value, PyObject **result)
-{
-    PySendResult answer;
-    *result = NULL;
-    if (!verb_begins((Awaiting *)self))
-        return PYGEN_ERROR;
-    answer = send_inside(self, value, result);
-    verb_ends((Awaiting *)self);
-    return answer;
-}
-
-static PyObject *as_iterator(PySendResult answer, PyObject *result)
-{
-    if (answer != PYGEN_RETURN)
-        return answer == PYGEN_NEXT ? result : NULL;
-    stop_iteration(result);
-    Py_DECREF(result);
-    return NULL;
-}
-
-static PyObject *awaiting_send_method(PyObject *self, PyObject *value)
-{
-    PyObject *result;
-    PySendResult answer = awaiting_send(self, value, &result);
-    return as_iterator(answer, result);
-}
-
-static PyObject *awaiting_next(PyObject *self) { return awaiting_send_method(self, Py_None); }
-
-static PyObject *throw_inside(PyObject *self, PyObject *arguments)
-{
-    Awaiting *a = (Awaiting *)self;
-    PyObject *method, *moved = NULL, *result = NULL;
-    PySendResult answer;
-    if (a->stage != WAITING && a->stage != HANDED_OVER) {
-        if (!raise_thrown(arguments)) /* else it goes on as it was, like a generator */
-            abandon(a);
-        return NULL;
-    }
-    method = PyObject_GetAttr(a->steps, names.s_throw);
-    if (method)
-        moved = PyObject_Call(method, arguments, NULL);
-    Py_XDECREF(method);
-    if (moved)
-        return moved; /* the future asks to wait on */
-    answer = stopped(&moved);
-    answer = went(a, answer, moved, &result);
-    return as_iterator(answer, result);
-}
-
-static PyObject *awaiting_throw(PyObject *self, PyObject *arguments)
-{
-    PyObject *answer;
-    if (!verb_begins((Awaiting *)self))
-        return NULL;
-    answer = throw_inside(self, arguments);
-    verb_ends((Awaiting *)self);
-    return answer;
-}
-
-static PyObject *awaiting_close(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    if (!verb_begins((Awaiting *)self))
-        return NULL;
-    abandon((Awaiting *)self);
-    verb_ends((Awaiting *)self);
-    if (PyErr_Occurred())
-        return NULL;
-    Py_RETURN_NONE;
-}
-
-static PyObject *awaiting_await(PyObject *self) { return Py_NewRef(self); }
-
-static int awaiting_traverse(PyObject *self, visitproc visit, void *arg)
-{
-    Awaiting *a = (Awaiting *)self;
-    Py_VISIT(a->lock);
-    Py_VISIT(a->request);
-    Py_VISIT(a->loop);
-    Py_VISIT(a->port);
-    Py_VISIT(a->waiting);
-    Py_VISIT(a->steps);
-    Py_VISIT(a->timer);
-    return 0;
-}
-
-static void awaiting_finalize(PyObject *self)
-{
-    Awaiting *a = (Awaiting *)self;
-    if (a->stage == WAITING || a->stage == HANDED_OVER) {
-        abandon(a);
-        if (PyErr_Occurred())
-            PyErr_WriteUnraisable(self);
-    } else if (a->stage == NEW && a->request)
-        request_not_begun(a->request);
-    a->stage = ENDED; /* who brings it back to life now has a dead one: this finalizer will not run again */
-}
-
-static int awaiting_clear(PyObject *self)
-{
-    Awaiting *a = (Awaiting *)self;
-    Py_CLEAR(a->loop);
-    Py_CLEAR(a->steps);
-    Py_CLEAR(a->timer);
-    return 0;
-}
-
-static void awaiting_dealloc(PyObject *self)
-{
-    Awaiting *a = (Awaiting *)self;
-    if (PyObject_CallFinalizerFromDealloc(self) < 0)
-        return;
-    PyObject_GC_UnTrack(self);
-    awaiting_clear(self);
-    who_forget(&a->who);
-    Py_XDECREF(a->cookie);
-    Py_XDECREF(a->site);
-    Py_XDECREF(a->waiting);
-    Py_XDECREF(a->port); /* last but the lock: the mailbox was the op's */
-    Py_XDECREF(a->request);
-    Py_XDECREF((PyObject *)a->lock);
-    PyObject_GC_Del(self);
-}
-
-static PyAsyncMethods awaiting_async = {.am_await = awaiting_await, .am_send = awaiting_send};
-
-static PyMethodDef awaiting_methods[] = {
-    {"send", awaiting_send_method, METH_O, NULL},
-    {"throw", awaiting_throw, METH_VARARGS, NULL},
-    {"close", awaiting_close, METH_NOARGS, NULL},
-    {0},
-};
-
-PyTypeObject AwaitingType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "aiolots._native.Awaiting",
-    .tp_basicsize = sizeof(Awaiting),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .tp_dealloc = awaiting_dealloc,
-    .tp_finalize = awaiting_finalize,
-    .tp_traverse = awaiting_traverse,
-    .tp_clear = awaiting_clear,
-    .tp_as_async = &awaiting_async,
-    .tp_iter = PyObject_SelfIter,
-    .tp_iternext = awaiting_next,
-    .tp_methods = awaiting_methods,
-};

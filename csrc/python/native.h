@@ -10,7 +10,7 @@
  *   changing.c   upgrades and downgrades
  *   value.c      what a guard gives access to
  *   slow.c       the slow path: a thread sleeps on an op on its stack; release that has somebody to wake
- *   awaiting.c   the slow path: what a task awaits
+ *   awaiting.c   the slow path: the steps of what a task awaits; awaitable.c: the iterator that takes them
  *   foreign.c    whether its library may be another than asyncio
  *   watch.c      what is looked at beyond locking: deadlocks that are certain, corrupt words, guards over a suspension
  *   joined.c     whether somebody joins a thread that waits
