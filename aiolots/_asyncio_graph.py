@@ -83,8 +83,11 @@ def name_of(task: Task) -> str:
 
 def chain(task: Task) -> list[Any]:
     """Return the coroutines, generators and awaitables that a task is in, outermost first."""
+    return _chain_from(task.get_coro())
+
+
+def _chain_from(step: Any) -> list[Any]:
     found: list[Any] = []
-    step: Any = task.get_coro()
     while step is not None and len(found) < _LONGEST_CHAIN:
         found.append(step)
         step = _awaited_by(step)
@@ -113,9 +116,19 @@ _FRAMES: tuple[tuple[type[Any], str], ...] = (
 )
 
 
+def coroutine_of(task: Any) -> Any:
+    """Return the coroutine of a task of any library; None if it has none."""
+    return task.get_coro() if hasattr(task, "get_coro") else getattr(task, "coro", None)
+
+
 def frames(task: Task) -> Iterator[FrameType]:
     """Yield the frames of the chain, innermost first."""
-    for step in reversed(chain(task)):
+    return frames_from(task.get_coro())
+
+
+def frames_from(coroutine: Any) -> Iterator[FrameType]:
+    """Yield the frames of a chain that begins with a coroutine, innermost first."""
+    for step in reversed(_chain_from(coroutine)):
         for kind, attribute in _FRAMES:
             frame: FrameType | None = getattr(step, attribute) if type(step) is kind else None
             if frame is not None:

@@ -15,6 +15,7 @@ it by this thread. Nothing is changed, so nothing is to be undone.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 import threading
@@ -66,9 +67,14 @@ def refuse_joined(lock: LockBase[Any], mode: int) -> None:
             joined.add(parent)
             todo.append(parent)
             theirs = [frame for frame in threads.calls(parent) if not _owners._is_ours(frame.f_code)]
-            for hold in _certain_holds(lock, mode, theirs, lambda token, it=parent: threads.ident_of(token) in (None, it)):
+            tokens = functools.partial(_may_be, threads, parent)
+            for hold in _certain_holds(lock, mode, theirs, tokens):
                 who = f"thread {threads.name(parent)!r}, which joins thread {threads.name(child)!r},"
                 raise DeadlockError(text(lock, mode, who, hold.mode, hold.place, _owners.waits_at(calls()), ADVICE_END))
+
+
+def _may_be(threads: _owners.Threads, ident: int, token: int) -> bool:
+    return threads.ident_of(token) in (None, ident)
 
 
 def _joins(threads: _owners.Threads, ident: int) -> int | None:

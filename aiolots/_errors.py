@@ -48,5 +48,9 @@ class LockCorruption(RuntimeError):
         self.word = word
 
 
+class SuspendedGuardWarning(RuntimeWarning):
+    """A task was suspended while it held a guard that it had taken with the thread's form: see set_suspend_policy."""
+
+
 class LoopBlockedWarning(RuntimeWarning):
     """A sync acquire parks a thread whose event loop is running: all tasks of that loop stand still meanwhile."""

@@ -14,7 +14,7 @@ from collections.abc import Generator
 from types import CodeType, TracebackType
 from typing import Any, Generic, NoReturn, SupportsIndex, TypeVar, cast
 
-from aiolots import _guards, _loops, _refusals, _wait
+from aiolots import _guards, _loops, _refusals, _wait, _watched
 from aiolots._lib import (
     ADDRESS,
     BY_CANCEL,
@@ -121,6 +121,8 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
                 if not _wait.block(self._lock, op, self._mode, self._seconds()):
                     return self._timed_out(time.monotonic() - began)  # type: ignore[no-any-return]
             self._lock._holders[id(self)] = Holder(self._mode, lib.lots_thread_token(), is_task=False)
+            if _watched.suspends:
+                _watched.taken_by_thread(self)
         except BaseException:
             if ours:
                 self._give_up()

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from aiolots import _loops, _refusals, _seconds, _wait
+from aiolots import _loops, _refusals, _seconds, _wait, _watched
 from aiolots._guards import (
     AsyncMutexGuard,
     AsyncReadGuard,
@@ -197,6 +197,8 @@ class MutexFront(PureLock[T], Generic[T]):
             if lib.lots_op_try(op) != READY and not _wait.block(self, op, self._MODE, seconds):
                 return False
             self._taken(op, is_task=False)
+            if _watched.suspends:
+                _watched.taken_by_thread(self)
         except BaseException:
             self._give_up(op)
             raise

@@ -203,7 +203,7 @@ def holdings(lock: Any, frames: Iterable[FrameType]) -> list[Holding]:
         opened = list(_open(code, frame.f_lasti)) if code.withs else []
         if not opened and not code.asks:
             continue
-        variables = frame.f_locals
+        thing, variables = _NOTHING, frame.f_locals
         for statement in opened:
             thing = _look_up(frame, variables, statement) if statement.base else _NOTHING
             where = place((frame.f_code, statement.at))
@@ -219,7 +219,7 @@ def holdings(lock: Any, frames: Iterable[FrameType]) -> list[Holding]:
         if code.asks:
             for name in code.code.co_varnames:
                 guards.see(variables.get(name), "", 0)
-        thing = variables = None
+        del thing, variables  # references to guards, which are counted below
     for entry in guards.found.values():
         if _is_theirs(entry, every):
             mode = _MODES.get(type(entry[0]).__name__, MUTEX)
@@ -243,5 +243,5 @@ def _is_theirs(entry: list[Any], frames: list[FrameType]) -> bool:
                 if name in code.co_cellvars or name in code.co_freevars:
                     return False  # other functions may have it
                 known += _COPIES
-        name = thing = variables = None
-    return sys.getrefcount(entry[0]) == known + 2  # the entry's own, and the argument's
+        thing = None
+    return bool(sys.getrefcount(entry[0]) == known + 2)  # the entry's own, and the argument's

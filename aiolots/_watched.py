@@ -21,14 +21,16 @@ DEADLOCKS, SUSPENDS = 1, 2
 join_code = threading.Thread.join.__code__
 
 flags = 0
+suspends = False  # one of the flags, by itself: the front in Python asks at every acquire
 _use: list[Callable[[int], Any]] = []  # the native front's setter
 
 
 def watch(flag: int, *, on: bool) -> bool:
     """Switch one flag; return what it was."""
-    global flags
+    global flags, suspends  # noqa: PLW0603
     before = bool(flags & flag)
     flags = flags | flag if on else flags & ~flag
+    suspends = bool(flags & SUSPENDS)
     for use in _use:
         use(flags)
     return before

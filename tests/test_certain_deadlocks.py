@@ -1,4 +1,4 @@
-"""R29, R30, R31: a wait that is certain to be for ever raises DeadlockError at once, with both places; what is legal does not."""
+"""R29, R30, R31: a wait that is certain to be for ever raises DeadlockError at once. What is legal: test_legal_waits.py."""
 
 from __future__ import annotations
 
