@@ -90,7 +90,12 @@ def _look_at(port: Port, cookies: set[int]) -> None:
                 continue
             error = _judge(info, lock, task)
             if error is not None and not future.done():
-                future.set_exception(error)
+                _throw(future, error)
+
+
+def _throw(future: Any, error: DeadlockError) -> None:
+    future.set_exception(error)
+    future.exception()  # seen: a task that is cancelled just now does not take it
 
 
 def _judge(info: _Info, lock: Any, task: Any) -> DeadlockError | None:
@@ -158,4 +163,4 @@ def _end(port: Port, info: _Info, report: str) -> None:
     if future is not None and not future.done():
         seen = _wait_graph.look()
         if any(step.need.wait.identity == ticket for cycle in _wait_graph.cycles(seen) for step in cycle):
-            future.set_exception(DeadlockError(report))
+            _throw(future, DeadlockError(report))

@@ -6,10 +6,12 @@ in here when it is imported; until then nothing is looked at.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from aiolots._errors import DeadlockError
 from aiolots._lib import lib
 from aiolots._word import ONE_READER
 
@@ -84,14 +86,23 @@ def may_hold(lock: LockBase[Any]) -> bool:
 
 def refuse(lock: LockBase[Any], mode: int) -> None:
     """Raise DeadlockError if this thread could wait for ever. Before it is queued."""
-    if _refuse is not None:
-        _refuse(lock, mode)
+    _ask(_refuse, lock, mode)
 
 
 def refuse_joined(lock: LockBase[Any], mode: int) -> None:
     """Raise DeadlockError if the thread that joins this one keeps it out for ever. While it is in no queue."""
-    if _refuse_joined is not None:
-        _refuse_joined(lock, mode)
+    _ask(_refuse_joined, lock, mode)
+
+
+def _ask(look: Callable[[LockBase[Any], int], None] | None, lock: LockBase[Any], mode: int) -> None:
+    """A look that fails must not make an acquire fail: then it waits, as if nobody had looked."""
+    try:
+        if look is not None:
+            look(lock, mode)
+    except DeadlockError:
+        raise
+    except Exception:
+        logging.getLogger("aiolots").exception("aiolots.deadlock: this look at a thread that is to wait failed; it waits")
 
 
 def look_soon(port: Port) -> None:

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import time
 import warnings
@@ -43,7 +44,7 @@ _log = logging.getLogger("aiolots")
 _watched.looks_at_threads(_certain_tasks.refuse)
 _watched.looks_at_joined(_certain.refuse_joined)
 _watched.looks_at_tasks(_certain_tasks.look_soon)
-_watched.watch(_watched.DEADLOCKS, on=True)
+_watched.watch(_watched.DEADLOCKS, on=sys.implementation.name == "cpython")  # whose frames and references can be read
 
 
 def set_immediate(on: bool) -> bool:
