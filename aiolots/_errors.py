@@ -24,7 +24,10 @@ class LockTimeout(TimeoutError):
 
 
 class DeadlockError(RuntimeError):
-    """This acquire could never end: it was refused before it began to wait. Nothing is held, nobody is queued."""
+    """This acquire could never end. It was refused, or its wait was ended: nothing is held, nobody is queued.
+
+    See docs/semantics.md for what is certain to be for ever; all else is for aiolots.deadlock.
+    """
 
 
 class NotHeld(RuntimeError):

@@ -34,8 +34,8 @@ class RwLockFront(PureLock[T], Generic[T]):
     def read(self, timeout: float | None = None) -> Request[ReadGuard[T], AsyncReadGuard[T]]:
         """Request a share: `with lock.read() as guard:` in a thread, `async with lock.read() as guard:` in a task.
 
-        Waits while a writer is in, or waits to get in: so asking again while holding a share can deadlock with a writer;
-        see read_recursive. Blocks in a thread, suspends in a task (free, it does neither). With a timeout in seconds it
+        Waits while a writer is in, or waits to get in: so asking again while holding a share can deadlock with a writer
+        (DeadlockError, where that is certain); see read_recursive. Blocks in a thread, suspends in a task (free, it does neither). With a timeout in seconds it
         raises LockTimeout when that runs out. Cancellation and Ctrl-C leave no trace. ValueError for a negative timeout.
         """
         limit = None if timeout is None else ("seconds", _seconds.checked(timeout))
