@@ -212,7 +212,8 @@ def gives_to(task: Task) -> list[Any]:
 
 def waiter_of(future: Any) -> Task | None:
     """Return the task that awaits a future, if one does."""
-    return next((task for callback in _callbacks(future) if isinstance(task := _bound_to(callback), asyncio.Task)), None)
+    owners = [_bound_to(callback) for callback in _callbacks(future)]
+    return next((owner for owner in owners if asyncio.Task in type(owner).__mro__), None)
 
 
 def awaiting(task: Task) -> list[Task]:
@@ -224,10 +225,11 @@ def awaiting(task: Task) -> list[Task]:
         for callback in _callbacks(todo.pop()):
             owner = _bound_to(callback)
             for other in (owner, getattr(owner, "_parent_task", None), *_in_closure(callback)):
-                if isinstance(other, asyncio.Future) and id(other) not in seen:
+                kinds = type(other).__mro__
+                if other is not None and asyncio.Future in kinds and id(other) not in seen:
                     seen.add(id(other))
                     todo.append(other)
-                    if isinstance(other, asyncio.Task):
+                    if asyncio.Task in kinds:
                         found.append(other)
     return found
 

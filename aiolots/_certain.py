@@ -149,7 +149,7 @@ def _is_noted(lock: Any, mode: int, may_be: Callable[[int], bool]) -> bool:
 
 def _is_a_signal(lock: Any) -> bool:
     """Whether it is a threading.Lock's acquire() outside of a `with` statement, in its own: the other half of a signal."""
-    return getattr(type(lock), "_may_signal", False) and not _statements.enters(next(_owners.users(calls())))
+    return bool(getattr(lock, "_may_signal", False)) and not _statements.enters(next(_owners.users(calls())))
 
 
 def _a_writer_waits_for_ever(lock: Any) -> bool:

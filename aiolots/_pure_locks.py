@@ -35,8 +35,9 @@ class RwLockFront(PureLock[T], Generic[T]):
         """Request a share: `with lock.read() as guard:` in a thread, `async with lock.read() as guard:` in a task.
 
         Waits while a writer is in, or waits to get in: so asking again while holding a share can deadlock with a writer
-        (DeadlockError, where that is certain); see read_recursive. Blocks in a thread, suspends in a task (free, it does neither). With a timeout in seconds it
-        raises LockTimeout when that runs out. Cancellation and Ctrl-C leave no trace. ValueError for a negative timeout.
+        (DeadlockError, where that is certain); see read_recursive. Blocks in a thread, suspends in a task (free, it does
+        neither). With a timeout in seconds it raises LockTimeout when that runs out. Cancellation and Ctrl-C leave no trace.
+        ValueError for a negative timeout.
         """
         limit = None if timeout is None else ("seconds", _seconds.checked(timeout))
         return ReadRequest(self, READ, limit, raises=True)

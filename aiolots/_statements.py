@@ -15,6 +15,7 @@ statement's head, looked up as they are now, by no code but ours: what is a prop
 
 from __future__ import annotations
 
+import contextlib
 import dis
 import sys
 import weakref
@@ -107,7 +108,8 @@ def _head(listed: list[dis.Instruction], begin: int, at: int) -> _With:
         return _With(at, "", (), "", "", drops=False)
     store = listed[after]
     target = _first(store.argval) if store.opname.startswith("STORE_FAST") else ""
-    step, method, attributes = after - 2, "", []
+    step, method = after - 2, ""
+    attributes: list[str] = []
     if listed[step].opname == "CALL" and listed[step].arg == 0 and listed[step - 1].opname in ("LOAD_METHOD", "LOAD_ATTR"):
         method, step = listed[step - 1].argval, step - 2
     while listed[step].opname == "LOAD_ATTR":
@@ -121,11 +123,11 @@ def _head(listed: list[dis.Instruction], begin: int, at: int) -> _With:
 
 
 def _first(value: Any) -> str:
-    return str(value[0] if isinstance(value, tuple) else value)
+    return str(value if type(value) is str else value[0])  # of an instruction for two variables: both
 
 
 def _last(value: Any) -> str:
-    return str(value[-1] if isinstance(value, tuple) else value)
+    return str(value if type(value) is str else value[-1])
 
 
 def _open(code: _Code, at: int) -> Iterator[_With]:
@@ -164,28 +166,31 @@ def _attribute(thing: Any, name: str) -> Any:
     if type(thing) is ModuleType:
         return vars(thing).get(name, _NOTHING)
     if type(thing) is type:  # a class: what is its own, and no descriptor
-        return _plain(_of_class(thing, name))
-    found = _of_class(type(thing), name)
+        return _plain(_of_classes(thing.__mro__, name))
+    found = _of_classes(type(thing).__mro__, name)
     if type(found) is MemberDescriptorType:
         try:
             return found.__get__(thing)
         except AttributeError:
             return _NOTHING
-    if found is not _NOTHING and hasattr(type(found), "__set__"):
+    if found is not _NOTHING and _is_descriptor(found, "__set__"):
         return _NOTHING
-    try:
+    own: dict[str, Any] = {}
+    with contextlib.suppress(AttributeError):
         own = object.__getattribute__(thing, "__dict__")
-    except AttributeError:
-        own = {}
-    return own[name] if type(own) is dict and name in own else _plain(found)
+    return own[name] if name in own else _plain(found)
 
 
-def _of_class(kind: type, name: str) -> Any:
-    return next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), _NOTHING)
+def _of_classes(kinds: tuple[type, ...], name: str) -> Any:
+    return next((vars(kind)[name] for kind in kinds if name in vars(kind)), _NOTHING)
 
 
 def _plain(thing: Any) -> Any:
-    return _NOTHING if hasattr(type(thing), "__get__") else thing
+    return _NOTHING if _is_descriptor(thing, "__get__") else thing
+
+
+def _is_descriptor(thing: Any, method: str) -> bool:
+    return any(method in vars(base) for base in type(thing).__mro__)
 
 
 # --- what is held -------------------------------------------------------------------------------------------------------
