@@ -21,6 +21,9 @@ only where that thread sleeps); and a thread that never had to wait for a lock, 
 never called check(), but holds one while it joins another.
 
 Nothing of this costs the locks anything, nor takes one. It is for diagnosis: it makes no deadlock impossible.
+
+Apart from it, and without a watcher: a wait that is certain to be for ever raises DeadlockError at once (docs/semantics.md);
+set_immediate(False) has it wait.
 """
 
 from __future__ import annotations
