@@ -1,23 +1,23 @@
 """aiolots: parking_lot for Python. Locks whose whole state is one 64-bit word, shared by threads and event loops.
 
-    catalog = RwLock({}, name="catalog")
+catalog = RwLock({}, name="catalog")
 
-    with catalog.write() as guard:              # a thread
-        guard.value["a.example"] = "10.0.0.1"
+with catalog.write() as guard:              # a thread
+    guard.value["a.example"] = "10.0.0.1"
 
-    async with catalog.read() as guard:         # a task, on any event loop
-        backend = guard.value.get(host)
+async with catalog.read() as guard:         # a task, on any event loop
+    backend = guard.value.get(host)
 """
 
 from __future__ import annotations
 
+from aiolots import _suspended, console, deadlock, lowlevel, telemetry, tracking, watchdog
 from aiolots import _timeout_report as _timeout_report
-from aiolots import console, deadlock, lowlevel, telemetry, tracking, watchdog
 from aiolots._audit import Finding, audit
 from aiolots._barrier import Barrier
 from aiolots._blocking import LoopBlockPolicy, loop_block_policy, set_loop_block_policy
 from aiolots._condvar import Condvar
-from aiolots._errors import DeadlockError, LockCorruption, LockTimeout, LoopBlockedWarning
+from aiolots._errors import DeadlockError, LockCorruption, LockTimeout, LoopBlockedWarning, SuspendedGuardWarning
 from aiolots._event import Event
 from aiolots._front import Request
 from aiolots._guards import (
@@ -40,6 +40,7 @@ from aiolots._reentrant import ReentrantMutex
 from aiolots._rwlock import RwLock
 from aiolots._semaphore import BoundedSemaphore, Semaphore
 from aiolots._statistics import LockStatistics
+from aiolots._suspended import SuspendPolicy, set_suspend_policy, suspend_policy
 from aiolots._word import DecodedWord, decode
 
 __version__ = "0.1.0"
@@ -76,6 +77,8 @@ __all__ = [
     "Request",
     "RwLock",
     "Semaphore",
+    "SuspendPolicy",
+    "SuspendedGuardWarning",
     "UpgradableGuard",
     "WriteGuard",
     "audit",
@@ -86,6 +89,8 @@ __all__ = [
     "loop_block_policy",
     "lowlevel",
     "set_loop_block_policy",
+    "set_suspend_policy",
+    "suspend_policy",
     "telemetry",
     "tracking",
     "watchdog",
@@ -95,3 +100,4 @@ deadlock.start_as_environment_says()
 tracking.start_as_environment_says()
 console.serve_as_environment_says()
 watchdog.start_as_environment_says()
+_suspended.set_as_environment_says()

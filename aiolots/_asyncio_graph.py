@@ -109,10 +109,10 @@ def name_of_who_waits(cookie: int) -> str | None:
 
 def chain(task: Task) -> list[Any]:
     """Return the coroutines, generators and awaitables that a task is in, outermost first."""
-    return _chain_of(task.get_coro())
+    return _chain_from(task.get_coro())
 
 
-def _chain_of(step: Any) -> list[Any]:
+def _chain_from(step: Any) -> list[Any]:
     found: list[Any] = []
     while step is not None and len(found) < _LONGEST_CHAIN:
         found.append(step)
@@ -142,13 +142,19 @@ _FRAMES: tuple[tuple[type[Any], str], ...] = (
 )
 
 
+def coroutine_of(task: Any) -> Any:
+    """Return the coroutine of a task of any library; None if it has none."""
+    return task.get_coro() if hasattr(task, "get_coro") else getattr(task, "coro", None)
+
+
 def frames(task: Task) -> Iterator[FrameType]:
     """Yield the frames of the chain, innermost first."""
-    return _frames_of(task.get_coro())
+    return frames_from(task.get_coro())
 
 
-def _frames_of(coroutine: Any) -> Iterator[FrameType]:
-    for step in reversed(_chain_of(coroutine)):
+def frames_from(coroutine: Any) -> Iterator[FrameType]:
+    """Yield the frames of a chain that begins with a coroutine, innermost first."""
+    for step in reversed(_chain_from(coroutine)):
         for kind, attribute in _FRAMES:
             frame: FrameType | None = getattr(step, attribute) if type(step) is kind else None
             if frame is not None:
@@ -160,7 +166,7 @@ def frames_now(task: Any, on_its_thread: Iterator[FrameType]) -> Iterator[FrameT
     coroutine = task.get_coro() if hasattr(task, "get_coro") else getattr(task, "coro", None)
     if getattr(coroutine, "cr_running", False):
         return on_its_thread
-    return _frames_of(coroutine)
+    return frames_from(coroutine)
 
 
 def name_of_loop(task: Any) -> str:
@@ -246,7 +252,8 @@ def gives_to(task: Task) -> list[Any]:
 
 def waiter_of(future: Any) -> Task | None:
     """Return the task that awaits a future, if one does."""
-    return next((task for callback in _callbacks(future) if isinstance(task := _bound_to(callback), asyncio.Task)), None)
+    owners = [_bound_to(callback) for callback in _callbacks(future)]
+    return next((owner for owner in owners if asyncio.Task in type(owner).__mro__), None)
 
 
 def awaiting(task: Task) -> list[Task]:
@@ -258,10 +265,11 @@ def awaiting(task: Task) -> list[Task]:
         for callback in _callbacks(todo.pop()):
             owner = _bound_to(callback)
             for other in (owner, getattr(owner, "_parent_task", None), *_in_closure(callback)):
-                if isinstance(other, asyncio.Future) and id(other) not in seen:
+                kinds = type(other).__mro__
+                if other is not None and asyncio.Future in kinds and id(other) not in seen:
                     seen.add(id(other))
                     todo.append(other)
-                    if isinstance(other, asyncio.Task):
+                    if asyncio.Task in kinds:
                         found.append(other)
     return found
 

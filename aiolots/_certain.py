@@ -15,6 +15,7 @@ it by this thread. Nothing is changed, so nothing is to be undone.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 import threading
@@ -65,10 +66,15 @@ def refuse_joined(lock: LockBase[Any], mode: int) -> None:
         for parent in [ident for ident in threads.frames if ident not in joined and _joins(threads, ident) == child]:
             joined.add(parent)
             todo.append(parent)
-            theirs = [frame for frame in threads.calls(parent) if not _owners.is_ours(frame.f_code)]
-            for hold in _certain_holds(lock, mode, theirs, lambda token, it=parent: threads.ident_of(token) in (None, it)):
+            theirs = list(threads.calls(parent))
+            tokens = functools.partial(_may_be, threads, parent)
+            for hold in _certain_holds(lock, mode, theirs, tokens):
                 who = f"thread {threads.name(parent)!r}, which joins thread {threads.name(child)!r},"
                 raise DeadlockError(text(lock, mode, who, hold.mode, hold.place, _owners.waits_at(calls()), ADVICE_END))
+
+
+def _may_be(threads: _owners.Threads, ident: int, token: int) -> bool:
+    return threads.ident_of(token) in (None, ident)
 
 
 def _joins(threads: _owners.Threads, ident: int) -> int | None:
@@ -107,11 +113,10 @@ def text(lock: Any, mode: int, who: str, held: int, held_at: str, asked_at: str,
 
 
 def calls() -> Iterator[FrameType]:
-    """Yield the frames of this thread's calls, innermost first, without ours."""
+    """Yield the frames of this thread's calls, innermost first."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if not _owners.is_ours(frame.f_code):
-            yield frame
+        yield frame
         frame = frame.f_back
 
 
@@ -144,7 +149,7 @@ def _is_noted(lock: Any, mode: int, may_be: Callable[[int], bool]) -> bool:
 
 def _is_a_signal(lock: Any) -> bool:
     """Whether it is a threading.Lock's acquire() outside of a `with` statement, in its own: the other half of a signal."""
-    return getattr(type(lock), "_may_signal", False) and not _statements.enters(next(calls()))
+    return bool(getattr(lock, "_may_signal", False)) and not _statements.enters(next(_owners.users(calls())))
 
 
 def _a_writer_waits_for_ever(lock: Any) -> bool:

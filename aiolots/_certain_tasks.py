@@ -1,11 +1,11 @@
 """The same for tasks: a task that waits for what itself, or a task that awaits it, will not release gets DeadlockError.
 
-A task that runs shows nobody what it holds; one that is suspended does. So its wait is looked at once, from its own event loop,
-when it is a hundredth of a second old. A shorter one costs nothing but a flag, and all waits of a loop share one timer. What is
-suspended is known exactly: no names are looked up as for a thread. The verdict is the wait graph's, with all that is no deadlock
-for it (a timeout around the wait, an await that may end otherwise, a writer with a limit), and one thing more is asked: that
-nobody but these tasks refers to the guards. Then the future that the task waits for gets the error, and the wait ends as by any
-exception that is thrown in: withdrawn from the queue by the one cancel.
+A task that runs shows nobody what it holds; one that is suspended does. So its wait is looked at once, from its own event
+loop, when it is a hundredth of a second old. A shorter one costs nothing but a flag, and all waits of a loop share one timer.
+What is suspended is known exactly: no names are looked up as for a thread. The verdict is the wait graph's, with all that is no
+deadlock for it (a timeout around the wait, an await that may end otherwise, a writer with a limit), and one more is asked: that
+nobody but these tasks refers to the guards. Then the future that the task waits for gets the error, and the wait ends as
+by any exception that is thrown in: withdrawn from the queue by the one cancel.
 """
 
 from __future__ import annotations
@@ -83,12 +83,19 @@ def _look_at(port: Port, cookies: set[int]) -> None:
     for info in _infos(NULL):
         if info.is_task and info.cookie in cookies and info.state == QUEUED and not info.expects:
             future, lock = port.waiting.get(info.cookie), contended.get(info.word)
-            task = None if future is None or future.done() else tasks_of.waiter_of(future)
-            if lock is None or task is None or id(task) != info.owner:
+            if lock is None or future is None or future.done():
+                continue
+            task = tasks_of.waiter_of(future)
+            if task is None or id(task) != info.owner:
                 continue
             error = _judge(info, lock, task)
             if error is not None and not future.done():
-                future.set_exception(error)
+                _throw(future, error)
+
+
+def _throw(future: Any, error: DeadlockError) -> None:
+    future.set_exception(error)
+    future.exception()  # seen: a task that is cancelled just now does not take it
 
 
 def _judge(info: _Info, lock: Any, task: Any) -> DeadlockError | None:
@@ -156,4 +163,4 @@ def _end(port: Port, info: _Info, report: str) -> None:
     if future is not None and not future.done():
         seen = _wait_graph.look()
         if any(step.need.wait.identity == ticket for cycle in _wait_graph.cycles(seen) for step in cycle):
-            future.set_exception(DeadlockError(report))
+            _throw(future, DeadlockError(report))

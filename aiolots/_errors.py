@@ -69,7 +69,10 @@ class LockTimeout(TimeoutError):
 
 
 class DeadlockError(RuntimeError):
-    """This acquire could never end: it was refused before it began to wait. Nothing is held, nobody is queued."""
+    """This acquire could never end. It was refused, or its wait was ended: nothing is held, nobody is queued.
+
+    See docs/semantics.md for what is certain to be for ever; all else is for aiolots.deadlock.
+    """
 
 
 class NotHeld(RuntimeError):
@@ -91,6 +94,10 @@ class LockCorruption(RuntimeError):
         super().__init__(message)
         self.lock_name = lock_name
         self.word = word
+
+
+class SuspendedGuardWarning(RuntimeWarning):
+    """A task was suspended while it held a guard that it had taken with the thread's form: see set_suspend_policy."""
 
 
 class LoopBlockedWarning(RuntimeWarning):

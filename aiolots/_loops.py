@@ -47,7 +47,7 @@ class Library(Protocol):
         raise NotImplementedError
 
     def call_later(self, loop: Any, seconds: float, function: Callable[[], None], /) -> bool:
-        """Call it on the loop's own thread, where we are, after some seconds. False: tasks of this library are not looked at."""
+        """Call it on the loop's own thread, where we are, after some seconds. False: it will not be called."""
         raise NotImplementedError
 
     def is_running(self, loop: Any, /) -> bool:
@@ -158,7 +158,7 @@ class Port:
         return loop is not None and self._library.call_later(loop, seconds, function)
 
     def call_from_any_thread(self, function: Callable[[], None]) -> bool:
-        """Call it on the loop's own thread, soon. False: it will not be called, for the loop has ended or is none of asyncio's."""
+        """Call it on the loop's own thread, soon. False: it will not be called: the loop has ended, or is none of asyncio's."""
         loop = self._loop()
         return self._library is _asyncio_port and loop is not None and _asyncio_port.call_from_any_thread(loop, function)
 
@@ -301,7 +301,12 @@ def port(loop: Any) -> Port:
 
 def every_port() -> list[Port]:
     """Return the ports of all loops whose tasks ever had to wait. From any thread."""
-    return [found for ref in list(_every_port.data) if (found := ref()) is not None]
+    for _ in range(1000):
+        try:
+            return list(_every_port)
+        except RuntimeError:  # another thread has added one meanwhile
+            continue
+    return []
 
 
 def own_port() -> Port | None:
@@ -342,6 +347,11 @@ def current_task() -> Any:
 def task_id() -> int:
     """Return a number that names the running task while it lives; 0 outside of any."""
     return library_of(running()).task_id()
+
+
+def call_soon(loop: Any, function: Callable[[], None]) -> None:
+    """Call it on the running loop's thread, after what is being done there now."""
+    _library_of(loop).call_soon(loop, function)
 
 
 def moment_after(seconds: float | None) -> float | None:

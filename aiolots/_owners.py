@@ -80,15 +80,15 @@ _HOME = __file__.removesuffix("_owners.py") + "_"
 _STANDARD = threading.__file__.removesuffix("threading.py")
 
 
-def is_ours(code: CodeType) -> bool:
-    """Whether it is code of this package that no user calls."""
-    return code.co_filename.startswith(_HOME)
-
-
 def is_users(code: CodeType) -> bool:
     """Whether it is neither code of this package nor of the standard library."""
     name = code.co_filename
     return not name.startswith((_HOME, "<frozen")) and not (name.startswith(_STANDARD) and "site-packages" not in name)
+
+
+def users(frames: Iterator[FrameType]) -> Iterator[FrameType]:
+    """Yield the frames that are the user's own."""
+    return (frame for frame in frames if _is_users(frame.f_code))
 
 
 def stack(frames: Iterator[FrameType]) -> tuple[str, ...]:

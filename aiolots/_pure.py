@@ -14,7 +14,7 @@ from collections.abc import Generator
 from types import CodeType, TracebackType
 from typing import Any, Generic, NoReturn, SupportsIndex, TypeVar, cast
 
-from aiolots import _guards, _loops, _pure_tracking, _refusals, _seconds, _wait
+from aiolots import _guards, _loops, _pure_tracking, _refusals, _seconds, _wait, _watched
 from aiolots._contention import Kept
 from aiolots._lib import (
     ADDRESS,
@@ -136,6 +136,8 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
                 if not _wait.block(self._lock, op, self._mode, self._seconds()):
                     return self._timed_out(time.monotonic() - began)  # type: ignore[no-any-return]
             self._is_held(as_task=False)
+            if _watched.suspends:
+                _watched.taken_by_thread(self)
         except BaseException:
             if ours:
                 self._give_up()

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from aiolots import _loops, _pure_tracking, _refusals, _seconds, _wait
+from aiolots import _loops, _pure_tracking, _refusals, _seconds, _wait, _watched
 from aiolots._guards import (
     AsyncMutexGuard,
     AsyncReadGuard,
@@ -34,9 +34,10 @@ class RwLockFront(PureLock[T], Generic[T]):
     def read(self, timeout: float | None = None) -> Request[ReadGuard[T], AsyncReadGuard[T]]:
         """Request a share: `with lock.read() as guard:` in a thread, `async with lock.read() as guard:` in a task.
 
-        Waits while a writer is in, or waits to get in: so asking again while holding a share can deadlock with a writer;
-        see read_recursive. Blocks in a thread, suspends in a task (free, it does neither). With a timeout in seconds it
-        raises LockTimeout when that runs out. Cancellation and Ctrl-C leave no trace. ValueError for a negative timeout.
+        Waits while a writer is in, or waits to get in: so asking again while holding a share can deadlock with a writer
+        (DeadlockError, where that is certain); see read_recursive. Blocks in a thread, suspends in a task (free, it does
+        neither). With a timeout in seconds it raises LockTimeout when that runs out. Cancellation and Ctrl-C leave no trace.
+        ValueError for a negative timeout.
         """
         limit = None if timeout is None else ("seconds", _seconds.checked(timeout))
         return ReadRequest(self, READ, limit, raises=True)
@@ -197,6 +198,8 @@ class MutexFront(PureLock[T], Generic[T]):
             if lib.lots_op_try(op) != READY and not _wait.block(self, op, self._MODE, seconds):
                 return False
             self._taken(op, is_task=False, waits=seconds is None)
+            if _watched.suspends:
+                _watched.taken_by_thread(self)
         except BaseException:
             self._give_up(op)
             raise

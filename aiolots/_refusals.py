@@ -68,8 +68,8 @@ def corrupt(lock: LockBase[Any]) -> NoReturn:
     """The word has a value that no sequence of operations leads to."""
     word = lock.word
     raise LockCorruption(
-        f"lock {lock.name!r} at {lock.address:#x}: {decode(word)}. It was overwritten, or released by who did not hold it; who waits "
-        "for it could wait for ever. Nothing was changed; aiolots.audit() compares it with its queues and guards.",
+        f"lock {lock.name!r} at {lock.address:#x}: {decode(word)}. It was overwritten, or released by who did not hold it; "
+        "who waits for it could wait for ever. Nothing was changed; aiolots.audit() compares it with its queues and guards.",
         lock_name=lock.name,
         word=word,
     )

@@ -15,6 +15,7 @@ statement's head, looked up as they are now, by no code but ours: what is a prop
 
 from __future__ import annotations
 
+import contextlib
 import dis
 import sys
 import weakref
@@ -23,12 +24,23 @@ from types import CodeType, FrameType, MemberDescriptorType, ModuleType
 from typing import Any, NamedTuple
 
 from aiolots import _owners
-from aiolots._holds import _GUARDS, _LOCKS, _MODES
+from aiolots._front import NATIVE
+from aiolots._holds import _LOCKS, _MODES
 from aiolots._lib import MUTEX, READ, READ_RECURSIVE, UPGRADABLE, WRITE
 from aiolots._refusals import place
 
+
+def _front_kinds() -> list[type]:
+    if NATIVE:
+        from aiolots import _native as front
+    else:
+        from aiolots import _pure as front  # type: ignore[no-redef]
+    return [front.ReadRequest, front.UpgradableRequest, front.WriteRequest, front.MutexRequest]
+
+
 _REQUESTS = {"read": READ, "read_recursive": READ_RECURSIVE, "upgradable_read": UPGRADABLE, "write": WRITE, "lock": MUTEX}
 _ASKS = frozenset({"acquire", *_REQUESTS, *(f"try_{name}{how}" for name in _REQUESTS for how in ("", "_for", "_until"))})
+_GUARD_TYPES = frozenset(_front_kinds())
 _MOST_CODES = 4000
 _OPTIMIZED = 1  # inspect.CO_OPTIMIZED: a function's, whose variables are not a dictionary
 _COPIES = 2 if sys.version_info < (3, 13) else 1  # of each variable, once f_locals was asked for
@@ -57,7 +69,8 @@ class _Code(NamedTuple):
     code: CodeType  # kept, so that its id stays its own
     handlers: tuple[tuple[int, int, int], ...]
     withs: dict[int, _With]  # by their handlers
-    asks: bool  # for locks, by the names in it
+    asks: bool  # for locks, by the names in it; a function
+    says_nothing: bool
 
 
 _codes: dict[int, _Code] = {}
@@ -74,7 +87,7 @@ def _code(code: CodeType) -> _Code:
 
 def _read(code: CodeType) -> _Code:
     if not _owners.is_users(code):
-        return _Code(code, (), {}, False)
+        return _Code(code, (), {}, False, True)
     handlers = tuple(_owners._handlers(code.co_exceptiontable))
     withs: dict[int, _With] = {}
     instructions = code.co_code if handlers else b""
@@ -82,8 +95,11 @@ def _read(code: CodeType) -> _Code:
     for _, _, target in handlers:
         if _owners._is_exit(instructions, target) and target not in withs:
             listed = listed or [i for i in dis.get_instructions(code) if i.opname not in ("EXTENDED_ARG", "CACHE", "PRECALL")]
-            withs[target] = _head(listed, min(begin for begin, _, other in handlers if other == target), target + 2)
-    return _Code(code, handlers, withs, not _ASKS.isdisjoint(code.co_names))
+            head = _head(listed, min(begin for begin, _, other in handlers if other == target), target + 2)
+            if head.target or (head.base and (not head.method or (head.drops and head.method in _REQUESTS))):
+                withs[target] = head
+    asks = not _ASKS.isdisjoint(code.co_names) and bool(code.co_flags & _OPTIMIZED)
+    return _Code(code, handlers, withs, asks, not withs and not asks)
 
 
 def _head(listed: list[dis.Instruction], begin: int, at: int) -> _With:
@@ -92,7 +108,8 @@ def _head(listed: list[dis.Instruction], begin: int, at: int) -> _With:
         return _With(at, "", (), "", "", drops=False)
     store = listed[after]
     target = _first(store.argval) if store.opname.startswith("STORE_FAST") else ""
-    step, method, attributes = after - 2, "", []
+    step, method = after - 2, ""
+    attributes: list[str] = []
     if listed[step].opname == "CALL" and listed[step].arg == 0 and listed[step - 1].opname in ("LOAD_METHOD", "LOAD_ATTR"):
         method, step = listed[step - 1].argval, step - 2
     while listed[step].opname == "LOAD_ATTR":
@@ -106,11 +123,11 @@ def _head(listed: list[dis.Instruction], begin: int, at: int) -> _With:
 
 
 def _first(value: Any) -> str:
-    return str(value[0] if isinstance(value, tuple) else value)
+    return str(value if type(value) is str else value[0])  # of an instruction for two variables: both
 
 
 def _last(value: Any) -> str:
-    return str(value[-1] if isinstance(value, tuple) else value)
+    return str(value if type(value) is str else value[-1])
 
 
 def _open(code: _Code, at: int) -> Iterator[_With]:
@@ -149,28 +166,31 @@ def _attribute(thing: Any, name: str) -> Any:
     if type(thing) is ModuleType:
         return vars(thing).get(name, _NOTHING)
     if type(thing) is type:  # a class: what is its own, and no descriptor
-        return _plain(_of_class(thing, name))
-    found = _of_class(type(thing), name)
+        return _plain(_of_classes(thing.__mro__, name))
+    found = _of_classes(type(thing).__mro__, name)
     if type(found) is MemberDescriptorType:
         try:
             return found.__get__(thing)
         except AttributeError:
             return _NOTHING
-    if found is not _NOTHING and hasattr(type(found), "__set__"):
+    if found is not _NOTHING and _is_descriptor(found, "__set__"):
         return _NOTHING
-    try:
+    own: dict[str, Any] = {}
+    with contextlib.suppress(AttributeError):
         own = object.__getattribute__(thing, "__dict__")
-    except AttributeError:
-        own = {}
-    return own[name] if type(own) is dict and name in own else _plain(found)
+    return own[name] if name in own else _plain(found)
 
 
-def _of_class(kind: type, name: str) -> Any:
-    return next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), _NOTHING)
+def _of_classes(kinds: tuple[type, ...], name: str) -> Any:
+    return next((vars(kind)[name] for kind in kinds if name in vars(kind)), _NOTHING)
 
 
 def _plain(thing: Any) -> Any:
-    return _NOTHING if hasattr(type(thing), "__get__") else thing
+    return _NOTHING if _is_descriptor(thing, "__get__") else thing
+
+
+def _is_descriptor(thing: Any, method: str) -> bool:
+    return any(method in vars(base) for base in type(thing).__mro__)
 
 
 # --- what is held -------------------------------------------------------------------------------------------------------
@@ -181,12 +201,11 @@ class _Guards:
 
     def __init__(self, lock: Any) -> None:
         self._lock = lock
-        self.found: dict[int, list[Any]] = {}  # [guard, place, of statements]
+        self.found: dict[int, list[Any]] = {}  # [guard, how many statements will release it]
 
-    def see(self, thing: Any, where: str, statements: int) -> None:
-        if not _GUARDS.isdisjoint(type(thing).__mro__) and thing._lock is self._lock and thing._holds():
-            entry = self.found.setdefault(id(thing), [thing, where, 0])
-            entry[2] += statements
+    def see(self, thing: Any, statements: int) -> None:
+        if thing._lock is self._lock and thing._holds():
+            self.found.setdefault(id(thing), [thing, 0])[1] += statements
 
 
 def holdings(lock: Any, frames: Iterable[FrameType]) -> list[Holding]:
@@ -198,38 +217,35 @@ def holdings(lock: Any, frames: Iterable[FrameType]) -> list[Holding]:
     guards, found = _Guards(lock), list[Holding]()
     for frame in every:
         code = _code(frame.f_code)
-        if not code.withs and not code.asks:
+        if code.says_nothing:
             continue
         opened = list(_open(code, frame.f_lasti)) if code.withs else []
         if not opened and not code.asks:
             continue
-        variables = frame.f_locals
+        thing, variables = _NOTHING, frame.f_locals
         for statement in opened:
-            thing = _look_up(frame, variables, statement) if statement.base else _NOTHING
-            where = place((frame.f_code, statement.at))
-            if statement.target:
-                guards.see(variables.get(statement.target), where, 1)
-            elif statement.method:
-                if thing is lock and statement.drops and statement.method in _REQUESTS:
-                    found.append(Holding(_REQUESTS[statement.method], where))
+            thing = variables.get(statement.target) if statement.target else _look_up(frame, variables, statement)
+            if statement.method and not statement.target:
+                if thing is lock:
+                    found.append(Holding(_REQUESTS[statement.method], place((frame.f_code, statement.at))))
+            elif type(thing) in _GUARD_TYPES:
+                guards.see(thing, 1)
             elif thing is lock and not _LOCKS.isdisjoint(type(lock).__mro__):
-                found.append(Holding(MUTEX, where))
-            else:
-                guards.see(thing, where, 1)
+                found.append(Holding(MUTEX, place((frame.f_code, statement.at))))
         if code.asks:
-            for name in code.code.co_varnames:
-                guards.see(variables.get(name), "", 0)
-        thing = variables = None
+            for thing in variables.values():
+                if type(thing) in _GUARD_TYPES:
+                    guards.see(thing, 0)
+        del thing, variables  # references to guards, which are counted below
     for entry in guards.found.values():
         if _is_theirs(entry, every):
-            mode = _MODES.get(type(entry[0]).__name__, MUTEX)
-            found.append(Holding(mode, entry[1] or place(entry[0]._site)))
+            found.append(Holding(_MODES.get(type(entry[0]).__name__, MUTEX), place(entry[0]._site)))
     return found
 
 
 def _is_theirs(entry: list[Any], frames: list[FrameType]) -> bool:
     """Whether nothing refers to a guard but local variables of these calls, and the `with` statements that will release it."""
-    known = entry[2]
+    known = entry[1]
     if weakref.getweakrefcount(entry[0]):
         return False
     for frame in frames:
@@ -243,5 +259,5 @@ def _is_theirs(entry: list[Any], frames: list[FrameType]) -> bool:
                 if name in code.co_cellvars or name in code.co_freevars:
                     return False  # other functions may have it
                 known += _COPIES
-        name = thing = variables = None
-    return sys.getrefcount(entry[0]) == known + 2  # the entry's own, and the argument's
+        thing = None
+    return bool(sys.getrefcount(entry[0]) == known + 2)  # the entry's own, and the argument's

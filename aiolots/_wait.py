@@ -48,7 +48,7 @@ def own_mailbox(word: Any) -> tuple[_loops.Port | None, Any]:
 
 
 def release(op: Any, word: Any, *, fair: bool, of: LockBase[Any] | None = None) -> bool:
-    """Release a held op. False if it was not held. Never waits. LockCorruption, which names the lock `of`, if the word is why."""
+    """Release a held op. False if it was not held; LockCorruption, if the word of the lock `of` is why. Never waits."""
     port, mailbox = None, NULL
     answer = MISUSE
     try:

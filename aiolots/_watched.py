@@ -6,10 +6,12 @@ in here when it is imported; until then nothing is looked at.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from aiolots._errors import DeadlockError
 from aiolots._lib import lib
 from aiolots._word import ONE_READER
 
@@ -21,14 +23,16 @@ DEADLOCKS, SUSPENDS = 1, 2
 join_code = threading.Thread.join.__code__
 
 flags = 0
+suspends = False  # one of the flags, by itself: the front in Python asks at every acquire
 _use: list[Callable[[int], Any]] = []  # the native front's setter
 
 
 def watch(flag: int, *, on: bool) -> bool:
     """Switch one flag; return what it was."""
-    global flags
+    global flags, suspends  # noqa: PLW0603
     before = bool(flags & flag)
     flags = flags | flag if on else flags & ~flag
+    suspends = bool(flags & SUSPENDS)
     for use in _use:
         use(flags)
     return before
@@ -82,14 +86,23 @@ def may_hold(lock: LockBase[Any]) -> bool:
 
 def refuse(lock: LockBase[Any], mode: int) -> None:
     """Raise DeadlockError if this thread could wait for ever. Before it is queued."""
-    if _refuse is not None:
-        _refuse(lock, mode)
+    _ask(_refuse, lock, mode)
 
 
 def refuse_joined(lock: LockBase[Any], mode: int) -> None:
     """Raise DeadlockError if the thread that joins this one keeps it out for ever. While it is in no queue."""
-    if _refuse_joined is not None:
-        _refuse_joined(lock, mode)
+    _ask(_refuse_joined, lock, mode)
+
+
+def _ask(look: Callable[[LockBase[Any], int], None] | None, lock: LockBase[Any], mode: int) -> None:
+    """A look that fails must not make an acquire fail: then it waits, as if nobody had looked."""
+    try:
+        if look is not None:
+            look(lock, mode)
+    except DeadlockError:
+        raise
+    except Exception:
+        logging.getLogger("aiolots").exception("aiolots.deadlock: this look at a thread that is to wait failed; it waits")
 
 
 def look_soon(port: Port) -> None:

@@ -21,12 +21,16 @@ only where that thread sleeps); and a thread that never had to wait for a lock, 
 never called check(), but holds one while it joins another.
 
 Nothing of this costs the locks anything, nor takes one. It is for diagnosis: it makes no deadlock impossible.
+
+Apart from it, and without a watcher: a wait that is certain to be for ever raises DeadlockError at once (docs/semantics.md);
+set_immediate(False) has it wait.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import time
 import warnings
@@ -43,7 +47,7 @@ _log = logging.getLogger("aiolots")
 _watched.looks_at_threads(_certain_tasks.refuse)
 _watched.looks_at_joined(_certain.refuse_joined)
 _watched.looks_at_tasks(_certain_tasks.look_soon)
-_watched.watch(_watched.DEADLOCKS, on=True)
+_watched.watch(_watched.DEADLOCKS, on=sys.implementation.name == "cpython")  # whose frames and references can be read
 
 
 def set_immediate(on: bool) -> bool:

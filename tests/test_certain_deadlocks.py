@@ -1,4 +1,4 @@
-"""R29, R30, R31: a wait that is certain to be for ever raises DeadlockError at once, with both places; what is legal does not."""
+"""R29, R30, R31: a wait that is certain to be for ever raises DeadlockError at once. What is legal: test_legal_waits.py."""
 
 from __future__ import annotations
 
@@ -200,6 +200,7 @@ def test_r29_a_read_behind_a_writer_that_waits_for_the_first() -> None:
     assert_idle(lock)
 
 
+@pytest.mark.skipif(not GIL, reason="with the GIL off it is not known whether a task gives up")
 def test_r29_the_writer_is_a_task() -> None:
     lock = RwLock(name="it")
     reader = in_thread(read_write_read, lock)
@@ -210,12 +211,11 @@ def test_r29_the_writer_is_a_task() -> None:
             pass
 
     writer = in_thread(lambda: asyncio.run(write()))
-    if GIL:
-        with pytest.raises(DeadlockError) as caught:
-            reader.join()
-        assert_says(caught.value, read_write_read, "it", READ)
-        writer.join()
-        assert_idle(lock)
+    with pytest.raises(DeadlockError) as caught:
+        reader.join()
+    assert_says(caught.value, read_write_read, "it", READ)
+    writer.join()
+    assert_idle(lock)
 
 
 def test_the_switch() -> None:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import queue
-import random
 import re
 import sys
-import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -327,80 +323,3 @@ def test_a_watcher_ends_the_wait_of_a_task(kind: str) -> None:
         deadlock.stop()
     assert len(reported) == 1
     assert_idle(a, b)
-
-
-# --- 100,000 operations -------------------------------------------------------------------------------------------------
-
-OPERATIONS, THREADS, TASKS = 100_000, 3, 3
-
-
-def test_legal_use_gives_no_error() -> None:
-    """Threads and tasks that nest locks in one order, read recursively, upgrade, pass guards on and signal each other."""
-    locks: list[RwLock[None]] = [RwLock(name=f"{i}") for i in range(3)]
-    mutexes: list[Mutex[None]] = [Mutex(name=f"{i}") for i in range(2)]
-    passed: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    numbers = itertools.count()
-
-    def more() -> bool:
-        return next(numbers) < OPERATIONS
-
-    def releases_for_others() -> None:
-        while (guard := passed.get()) is not None:
-            guard.release()
-
-    def work(seed: int) -> None:
-        choose = random.Random(seed)
-        while more():
-            step(choose.randrange(5))
-
-    def step(kind: int) -> None:
-        if kind == 0:
-            with locks[0].read(), locks[1].write() as guard, mutexes[0]:
-                guard.downgrade()
-                with locks[2].read(), locks[2].read_recursive(), mutexes[1].lock():
-                    pass
-        elif kind == 1:  # a guard that another thread releases, while this one asks again
-            passed.put(locks[1].write().acquire())
-            with locks[1].read():
-                pass
-        elif kind == 2:
-            with locks[2].write() as guard:
-                passed.put(guard)
-                with locks[2].upgradable_read() as upgradable:
-                    upgradable.upgrade()
-        elif kind == 3:  # a signal
-            mutexes[1].acquire()
-            passed.put(mutexes[1])
-            mutexes[1].acquire()
-            mutexes[1].release()
-        else:
-            with locks[0].write(timeout=60), mutexes[0]:
-                pass
-
-    async def task(seed: int) -> None:
-        choose = random.Random(seed)
-        while more():
-            kind = choose.randrange(3)
-            if kind == 0:
-                async with locks[0].read(), locks[1].write(), mutexes[0]:
-                    await asyncio.sleep(0)
-            elif kind == 1:
-                passed.put(await locks[1].write())
-                async with locks[1].read():
-                    pass
-            else:
-                async with locks[2].upgradable_read() as guard:
-                    await guard.upgrade()
-
-    async def tasks() -> None:
-        await asyncio.gather(*(task(seed) for seed in range(TASKS)))
-
-    releaser = in_thread(releases_for_others)
-    workers = [in_thread(work, seed) for seed in range(THREADS)]
-    loop = in_thread(asyncio.run, tasks())
-    for worker in (*workers, loop):
-        worker.join(240)
-    passed.put(None)
-    releaser.join()
-    assert threading.active_count() < 50
-    assert_idle(*locks, *mutexes)

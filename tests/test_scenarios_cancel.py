@@ -338,7 +338,7 @@ class Bang(Exception):
 @pytest.mark.parametrize("mode", modes.WAITS, ids=name_of)
 def test_r05_a_signal_interrupts_a_thread_that_waits(mode: Mode, error: type[BaseException]) -> None:
     lock = mode.make()
-    hindrance = mode.hinder(lock)
+    hindrances = [mode.hinder(lock)]  # not a variable's alone: then to wait for it would be refused, by DeadlockError
     word = lock.word
     main = threading.get_ident()
     rings, over = itertools.count(), threading.Event()
@@ -371,7 +371,7 @@ def test_r05_a_signal_interrupts_a_thread_that_waits(mode: Mode, error: type[Bas
     if behind:
         behind.join().release()
     assert lock.word == word
-    hindrance.release()
+    hindrances.pop().release()
     assert_idle(lock)
     in_thread(lambda: mode.request(lock).acquire()).join().release()
     assert_idle(lock)
