@@ -29,7 +29,7 @@ typedef struct {
     lots_mailbox *mailbox;
     double limit, seconds;
     int64_t began, deadline;
-    PyObject *site; /* without a request: where it is awaited */
+    PyObject *site; /* where it is awaited */
     int site_at;
     uint8_t mode, limit_kind, stage;
     lots_a32 running;
@@ -53,7 +53,7 @@ PyObject *await_slowly(Lock *lock, unsigned mode, int limit_kind, double limit, 
     a->stage = NEW;
     a->seconds = -1;
     a->began = a->deadline = 0;
-    a->site = request ? NULL : here(&a->site_at);
+    a->site = users_place(&a->site_at); /* now: an exception that is thrown in does not come by way of all frames */
     a32_store(&a->running, 0, RELAXED);
     PyObject_GC_Track(a);
     return (PyObject *)a;
@@ -79,8 +79,7 @@ static void forget(Awaiting *a)
 
 static int told(Awaiting *a, int how)
 {
-    Request *r = (Request *)a->request;
-    return wait_over(a->lock, &a->op, a->mode, 1, how, r ? r->site : a->site, r ? r->site_at : a->site_at);
+    return wait_over(a->lock, &a->op, a->mode, 1, how, a->site, a->site_at);
 }
 
 /* The one cancel, for every early end but the timer's. An exception that is set stays set. */
