@@ -64,9 +64,9 @@ def _series(label: str, mode: int, is_task: bool) -> Series:
 
 
 def _not_less(now: Counts, before: Counts) -> Counts:
-    pairs: Any = zip(now, before, strict=True)
-    more: Any = [tuple(map(max, new, old)) if isinstance(new, tuple) else max(new, old) for new, old in pairs]
-    return Counts(*more)
+    both: Any = (now, before)
+    higher = Counts(*map(max, *both))
+    return higher._replace(buckets=tuple(map(max, now.buckets, before.buckets)))
 
 
 if hasattr(os, "register_at_fork"):
