@@ -12,6 +12,7 @@ What waits in the delivering thread, within a callback, is not told: it would ne
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import sys
@@ -253,6 +254,11 @@ def _tell(event: LockEvent) -> None:
             delivered.add()
 
 
+@functools.lru_cache(256)
+def _place(site: tuple[CodeType, int] | None) -> str:
+    return place(site)
+
+
 def _event(
     kind: str,
     name: str | None,
@@ -263,7 +269,7 @@ def _event(
     outcome: int,
     ns: int,
     site: tuple[CodeType, int] | None,
-    queued: list[_Info],
+    queued: Callable[[], list[_Info]],
     moment: float,
 ) -> LockEvent:
     return LockEvent(
@@ -275,8 +281,8 @@ def _event(
         waiter="task" if is_task else "thread",
         outcome=_OUTCOMES[outcome],
         waited=ns / 1e9,
-        place=place(site),
-        queued=tuple(waiter_of(info) for info in queued),
+        place=_place(site),
+        queued=tuple(waiter_of(info) for info in queued()),
         time=moment,
     )
 

@@ -75,7 +75,7 @@ def taken(held: Any) -> None:
 
 def _here() -> tuple[CodeType, int]:
     frame = sys._getframe(1)
-    while frame.f_back is not None and not _owners._is_users(frame.f_code):
+    while frame.f_back is not None and not _owners.is_users(frame.f_code):
         frame = frame.f_back
     return (frame.f_code, frame.f_lasti)
 

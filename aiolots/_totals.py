@@ -36,6 +36,7 @@ _told: dict[Series, Counts] = {}
 
 def totals() -> dict[Series, Counts]:
     """Return what has been counted since the process began, or was forked."""
+    global _told  # noqa: PLW0603
     locks = contended_locks()  # alive until the end: so none of them becomes one of those that are gone
     records: defaultdict[Series, list[Any]] = defaultdict(list)
     kept = [(of_lock.label, of_lock.records) for lock in locks if (of_lock := lock._kept) is not None]
@@ -43,7 +44,7 @@ def totals() -> dict[Series, Counts]:
         for (mode, is_task), record in list(of_label.items()):
             records[_series(label, mode, is_task)].append(record)
     found = {series: _not_less(read(*of_series), _told.get(series, NOTHING)) for series, of_series in records.items()}
-    _told.update(found)
+    _told = found  # of labels that are no more, there being too many, nothing
     return {series: counts for series, counts in found.items() if counts.longest_ns or counts.revocations}
 
 
@@ -64,10 +65,15 @@ def _series(label: str, mode: int, is_task: bool) -> Series:
 
 
 def _not_less(now: Counts, before: Counts) -> Counts:
-    pairs: Any = zip(now, before, strict=True)
-    more: Any = [tuple(map(max, new, old)) if isinstance(new, tuple) else max(new, old) for new, old in pairs]
-    return Counts(*more)
+    both: Any = (now, before)
+    higher = Counts(*map(max, *both))
+    return higher._replace(buckets=tuple(map(max, now.buckets, before.buckets)))
+
+
+def _begin_again() -> None:
+    global _told  # noqa: PLW0603
+    _told = {}
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_told.clear)
+    os.register_at_fork(after_in_child=_begin_again)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -166,11 +167,11 @@ def _infos(word: Any, key: int | None = None) -> list[_Info]:
         capacity = count * 2
 
 
-def first_infos(lock: LockBase[Any], most: int) -> list[_Info]:
-    """Return who is queued for a lock, first come first, `most` at most: it looks at no more than those."""
+def first_infos(lock: LockBase[Any], most: int) -> Callable[[], list[_Info]]:
+    """Look who is queued for a lock, first come first, `most` at most, and at no more than those; return what gives them."""
     out = ffi.new(INFOS, most)
     count = lib.lots_first(_word_of(lock), out, most)
-    return [_info(out[i]) for i in range(count)]
+    return lambda: [_info(out[i]) for i in range(count)]
 
 
 def _info(found: Any) -> _Info:

@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import core_alone, handoff, work_family, work_loop, work_shared, work_uncontended
+from bench import core_alone, handoff, work_family, work_loop, work_shared, work_statistics, work_uncontended
 from bench.bars import verdicts
 from bench.machine import machine_line
 from bench.peers import Peers
@@ -28,10 +28,15 @@ WORKLOADS: dict[str, tuple[Workload, bool]] = {
     "woken": (work_loop.woken, True),
     "busy": (work_uncontended.busy, True),
     "busy-crowd": (work_loop.crowd_beside_busy_thread, True),
+    "statistics-core": (work_statistics.core, False),
+    "statistics-told": (work_statistics.told, True),
     "family-thread": (work_family.thread, False),
     "family-task": (work_family.task, True),
 }
-GROUPS = {"family": ("family-thread", "family-task")}  # both, for --only
+GROUPS = {  # all of them, for --only
+    "family": ("family-thread", "family-task"),
+    "statistics": ("statistics-core", "statistics-told"),
+}
 NAMES = (*WORKLOADS, "memory", "core")
 ASKED_FOR = ("handoff",)  # compares policies of our own, takes minutes: only with --only
 

@@ -42,7 +42,7 @@ int expect(lots_waiter *w)
 {
     lots_bucket *b;
     int answer = LOTS_PARKED;
-    int64_t since = w->since ? w->since : clock_now();
+    int64_t since = clock_now();
     if (!w->mailbox)
         parker_prepare(w);
     b = lot_lock_of(w);

@@ -15,7 +15,7 @@ import pytest
 
 from aiolots import FairMutex, Mutex, RwLock, telemetry
 from aiolots._front import NATIVE
-from aiolots._totals import Series, totals
+from aiolots._totals import Series, pending, totals
 from tests.test_scenarios_fork import in_child
 from tests.worlds import World, until_parked, wait_until_parked
 
@@ -108,11 +108,18 @@ def test_what_is_exported_of_a_label_never_goes_down() -> None:
 
 def test_labels_without_end_share_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aiolots._contention._MOST_LABELS", 0)
-    for number in range(3):
-        contend(Mutex(name=f"number {number}"))
+    locks = [Mutex(name=f"number {number}") for number in range(3)]
+    for lock in locks:
+        contend(lock)
+
+    def labels() -> set[str]:
+        return {series.lock for found in (totals(), pending()) for series in found if series.lock.startswith("number")}
+
+    assert labels() == {"number 0", "number 1", "number 2"}
+    del lock, locks
     gc.collect()
+    assert labels() == set()
     assert totals()[Series("(others)", "lock", "thread")].acquired >= 3
-    assert not any(series.lock.startswith("number") for series in totals())
 
 
 # --- fork -----------------------------------------------------------------------------------------------------------

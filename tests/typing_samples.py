@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from typing import assert_type
 
 from aiolots import (
@@ -28,6 +29,7 @@ from aiolots import (
     WriteGuard,
     decode,
     lowlevel,
+    telemetry,
 )
 
 catalog = RwLock({"a": 1}, name="catalog")
@@ -214,6 +216,11 @@ def diagnosis(error: LockTimeout) -> None:
     catalog.word = 0  # wrong
     assert_type(catalog.statistics(), LockStatistics)
     catalog.statistics().readers = 1  # wrong
+    assert_type(catalog.statistics().waits, tuple[telemetry.WaitStatistics, ...])
+    assert_type(catalog.statistics().longest_wait_at, str | None)
+    assert_type(telemetry.snapshot(), list[telemetry.LockSnapshot])
+    assert_type(telemetry.on_timeout(lambda event: event.place), Callable[[], None])
+    telemetry.on_contention(lambda: None)  # wrong
     assert_type(catalog.reader_count(), int)
     assert_type(catalog.is_locked(), bool)
     assert_type(catalog.is_locked_exclusive(), bool)

@@ -36,7 +36,7 @@ PyObject *await_slowly(Lock *lock, unsigned mode, int limit_kind, double limit, 
     a->who = (Who){.tries = limit_kind != LIMIT_NONE};
     a->seconds = -1;
     a->began = a->deadline = 0;
-    a->site = request ? NULL : here(&a->site_at);
+    a->site = users_place(&a->site_at); /* now: an exception that is thrown in does not come by way of all frames */
     a32_store(&a->running, 0, RELAXED);
     PyObject_GC_Track(a);
     return (PyObject *)a;
@@ -62,8 +62,7 @@ static void forget(Awaiting *a)
 
 static int told(Awaiting *a, int how)
 {
-    Request *r = (Request *)a->request;
-    return wait_over(a->lock, &a->op, a->mode, 1, how, r ? r->site : a->site, r ? r->site_at : a->site_at);
+    return wait_over(a->lock, &a->op, a->mode, 1, how, a->site, a->site_at);
 }
 
 void awaiting_abandon(Awaiting *a)

@@ -17,7 +17,7 @@ typedef struct {
     lots_mailbox *mailbox;
     double limit, seconds;
     int64_t began, deadline;
-    PyObject *site; /* without a request: where it is awaited */
+    PyObject *site; /* where it is awaited */
     int site_at;
     uint8_t mode, limit_kind, stage;
     uint8_t levels; /* of a ReentrantMutex: it gets a level, of `who` */

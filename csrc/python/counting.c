@@ -137,23 +137,23 @@ int record_of(Lock *lock, unsigned mode, int as_task, lots_contention **record)
 /* Whether it is a frame of this package, and none of its user's. */
 static int is_ours(PyFrameObject *frame)
 {
-    PyObject *globals = PyFrame_GetGlobals(frame), *name = globals ? PyDict_GetItemWithError(globals, names.s___name__) : NULL;
-    const char *text = name && PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : NULL;
-    int ours = text && (!strncmp(text, "aiolots._", 9) || !strncmp(text, "aiolots.compat.", 15));
+    static lots_a64 last; /* the globals that were a user's the last time: compared, never followed */
+    PyObject *globals = PyFrame_GetGlobals(frame), *name;
+    const char *text;
+    int ours = 0;
+    if ((uint64_t)(uintptr_t)globals != a64_load(&last, RELAXED)) { /* as good as any other */
+        name = PyDict_GetItemWithError(globals, names.s___name__);
+        text = name && PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : NULL;
+        ours = text && (!strncmp(text, "aiolots._", 9) || !strncmp(text, "aiolots.compat.", 15));
+        PyErr_Clear();
+        if (!ours)
+            a64_store(&last, (uint64_t)(uintptr_t)globals, RELAXED);
+    }
     Py_XDECREF(globals);
-    PyErr_Clear();
     return ours;
 }
 
-PyObject *here(int *at)
-{
-    PyFrameObject *frame = PyEval_GetFrame();
-    *at = frame ? PyFrame_GetLasti(frame) : 0;
-    return frame ? (PyObject *)PyFrame_GetCode(frame) : NULL;
-}
-
-/* The same, but of the user's. */
-static PyObject *users_place(int *at)
+PyObject *users_place(int *at)
 {
     PyFrameObject *frame = (PyFrameObject *)Py_XNewRef((PyObject *)PyEval_GetFrame()), *back;
     PyObject *code;

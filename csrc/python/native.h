@@ -177,7 +177,7 @@ int record_of(Lock *lock, unsigned mode, int as_task, lots_contention **record);
 #define WAIT_TIMED_OUT 2
 #define WAIT_CANCELLED 4
 int wait_over(Lock *lock, const lots_op *op, unsigned mode, int as_task, int how, PyObject *code, int at);
-PyObject *here(int *at); /* the code that runs here, a new reference, or NULL */
+PyObject *users_place(int *at); /* the user's code that runs here, a new reference, or NULL */
 extern lots_a32 events_wanted; /* of which outcomes */
 PyObject *lock_get_kept(PyObject *lock, void *closure);
 int lock_set_kept(PyObject *lock, PyObject *kept, void *closure);

@@ -52,8 +52,8 @@ CHANGES = (
         "a-handler-in-the-queue",
         "own: who looks for a signal and finds one runs its handler while it is queued still",
         "acquire.c",
-        "    if (step_aside(w))\n        return LOTS_INTERRUPTED;\n    if (lots_op_cancel",
-        "    if (step_aside(w) || 1)\n        return LOTS_INTERRUPTED;\n    if (lots_op_cancel",
+        "    if (step_aside(w))\n        return LOTS_INTERRUPTED;\n    w->for_now = 1;",
+        "    if (step_aside(w) || 1)\n        return LOTS_INTERRUPTED;\n    w->for_now = 1;",
         "lW+R | R",
     ),
     bug(
