@@ -222,7 +222,7 @@ def track_records(lock: Any, most: int) -> tuple[list[tuple[Any, ...]], int]:
     """Return each hold of a lock, or (None) of all; at most so many. And how many there are."""
     notes = [note for note in list(_every_note) if lock is None or note.lock() is lock]
     if lock is not None:
-        notes = [holder.note for holder in list(lock._holders.values()) if type(holder) is NotedHolder]
+        notes = [holder.note for holder in list(lock._holders.values())[::-1] if type(holder) is NotedHolder]
     held_now = [(note, note.lock(), note.holds()) for note in notes]
     found = [(note, _tracked(lock).node, holder) for note, lock, holder in held_now if lock is not None and holder is not None]
     return [

@@ -35,7 +35,7 @@ class HolderInfo:
         kind: "thread" or "task": who acquired it. It may have given the guard to somebody else.
         name: of the thread or the task.
         loop: of a task, its event loop, as its repr says it; None for a thread.
-        since: the moment of time.monotonic() when it was acquired.
+        since: the moment of time.monotonic() when it was acquired, to some milliseconds.
         seconds: for how long it had been held when this was made.
         place: "file:line in function" where it was acquired.
         stack: file, line and function of each call that the holder is in now, innermost first; of a task that is suspended:
@@ -98,6 +98,7 @@ def infos(lock: Any, most: int = 1_000_000) -> tuple[list[HolderInfo], int]:
         return [], count
     threads = _owners.Threads()
     now = time.monotonic_ns()
+    found.reverse()  # who came last is the first
     found.sort(key=lambda record: record.since)
     return [_info(record, threads, now) for record in found], count
 

@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import core_alone, handoff, work_family, work_loop, work_shared, work_uncontended
+from bench import core_alone, handoff, work_family, work_loop, work_shared, work_tracked, work_uncontended
 from bench.bars import verdicts
 from bench.machine import machine_line
 from bench.peers import Peers
@@ -28,6 +28,7 @@ WORKLOADS: dict[str, tuple[Workload, bool]] = {
     "woken": (work_loop.woken, True),
     "busy": (work_uncontended.busy, True),
     "busy-crowd": (work_loop.crowd_beside_busy_thread, True),
+    "tracked": (work_tracked.on_and_off, True),
     "family-thread": (work_family.thread, False),
     "family-task": (work_family.task, True),
 }
