@@ -27,7 +27,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from aiolots._refusals import place
 
@@ -79,11 +79,12 @@ class Inversion:
     orders: tuple[Order, ...]
 
     def __str__(self) -> str:
-        way = " -> ".join([order.held for order in self.orders] + [self.orders[0].held])
-        if len(self.orders) > 1:
+        first, *others = self.orders
+        way = " -> ".join([order.held for order in self.orders] + [first.held])
+        if others:
             head = f"lock order: {way}: taken in {len(self.orders)} orders that can deadlock"
             advice = "take them in one order everywhere"
-        elif self.orders[0].hold == "shared" and self.orders[0].want == "read":
+        elif first.hold == "shared" and first.want == "read":
             head = f"lock order: {way}: read within a read, which deadlocks when a writer waits in between"
             advice = "take the inner one with read_recursive()"
         else:
@@ -293,7 +294,7 @@ def work() -> None:
         _log.exception("aiolots.tracking: the lock order could not be looked at")
     finally:
         # It was not started by threading, which may have noted it for the log, and would keep it.
-        active: dict[int, threading.Thread] = threading._active  # type: ignore[attr-defined]
+        active = cast("dict[int, threading.Thread]", threading._active)  # type: ignore[attr-defined]
         if isinstance(active.get(threading.get_ident()), threading._DummyThread):
             active.pop(threading.get_ident(), None)
 

@@ -15,7 +15,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from aiolots import _lock_order, _loops, _owner
 from aiolots._lib import FAIR_MUTEX, MUTEX, READ, READ_RECURSIVE, UPGRADABLE, UPGRADE, WRITE, lib
@@ -95,7 +95,8 @@ class Note:
         self.lock, self.key, self.site = weakref.ref(lock), key, site
         self.ident = threading.get_ident()
         self.is_task = task is not None
-        who = threading._active.get(self.ident) if task is None else task  # type: ignore[attr-defined]
+        active = cast("dict[int, threading.Thread]", threading._active)  # type: ignore[attr-defined]
+        who: Any = active.get(self.ident) if task is None else task
         try:
             self.who: Any = None if who is None else weakref.ref(who)
         except TypeError:

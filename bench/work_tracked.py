@@ -33,6 +33,7 @@ def on_and_off(context: Context) -> Iterator[Pair]:
     statement = "with rw.read(), inner: pass"
     work = thread_work(statement, rw=rw, inner=inner)
     yield Pair(f"{WORK}, thread", statement, "not tracked", statement, tracked(work), work, "tracked")
-    for statement in ("async with mutex: pass", "async with rw.read(): pass", "async with rw.write(): pass", "with mutex: pass"):
+    modes = ("async with mutex: pass", "async with rw.read(): pass", "async with rw.write(): pass", "with mutex: pass")
+    for statement in modes:
         run = in_task(context, statement, mutex=mutex, rw=rw)
         yield Pair(f"{WORK}, task", statement, "not tracked", statement, tracked(run), run, "tracked")

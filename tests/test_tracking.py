@@ -12,7 +12,7 @@ import pytest
 from aiolots import Condvar, FairMutex, Mutex, ReentrantMutex, RwLock, tracking
 from tests.modes import FAIR_LOCK, LOCK, READ, READ_RECURSIVE, UPGRADABLE_READ, WRITE, Mode
 from tests.tracking_world import line, line_with, records, tracked
-from tests.waiting import in_thread, wait_until, wait_until_parked
+from tests.waiting import in_thread, until, wait_until, wait_until_parked
 from tests.worlds import LoopThread, on_each_loop, on_every_loop
 
 __all__ = ["tracked"]  # a fixture
@@ -197,8 +197,7 @@ async def test_where_a_task_is_now(tracked: None) -> None:
         await go_on.wait()  # waits here
 
     task = asyncio.create_task(holds(), name="holder")
-    while not tracking.holders(lock):
-        await asyncio.sleep(0)
+    await until(lambda: tracking.holders(lock))
     stack = only(lock).stack
     at = next(i for i, call in enumerate(stack) if call.startswith(line_with(waits, "# waits here")))
     assert stack[at + 1].endswith("test_where_a_task_is_now.<locals>.holds")
