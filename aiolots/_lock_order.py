@@ -24,6 +24,7 @@ import contextlib
 import logging
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -232,8 +233,8 @@ def _back(
 
 
 def name_of(who: Any, is_task: bool, ident: int) -> str:
-    """Return the name of a thread or task; `who` is a weak reference to it, or None."""
-    found = None if who is None else who()
+    """Return the name of a thread or task; `who` is that, a weak reference to it, or None."""
+    found = who() if isinstance(who, weakref.ref) else who
     if found is None:
         return "?" if is_task else f"ident {ident}"
     return str(found.get_name() if hasattr(found, "get_name") else getattr(found, "name", "?"))

@@ -176,7 +176,8 @@ def _look(lock: Any, note: Note, mode: int, others: list[Note], but: Note | None
         known.add(kind)
         held_node.exported = to.exported = True
         ends = (held_node.end(other.site), to.end(note.site), (held_node.written, to.written))
-        _tell(("order", *kind, *ends, note.who, note.is_task, note.ident))
+        who = None if note.who is None else note.who()  # itself, so that it has a name still when it is worked on
+        _tell(("order", *kind, *ends, who, note.is_task, note.ident))
 
 
 def _tell(what: tuple[Any, ...]) -> None:

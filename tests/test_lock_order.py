@@ -96,6 +96,26 @@ def test_three_locks_two_at_a_time() -> None:
     assert "3 orders that can deadlock" in str(tracking.inversions()[0])
 
 
+def test_who_has_ended_has_a_name_still() -> None:
+    a, b = Mutex(name="A"), Mutex(name="B")
+
+    async def main() -> None:
+        async with a, b:
+            pass
+
+    async def start() -> None:
+        await asyncio.create_task(main(), name="the task")
+
+    asyncio.run(start())
+    thread = in_thread(take, b.lock(), a.lock())
+    name = thread.thread.name
+    thread.join()
+    del thread
+    gc.collect()
+    (inversion,) = tracking.inversions()
+    assert {order.owner for order in inversion.orders} == {"task 'the task'", f"thread {name!r}"}
+
+
 def test_threads_and_tasks_of_two_loops() -> None:
     a, b = RwLock(name="A"), Mutex(name="B")
 

@@ -27,7 +27,7 @@ typedef struct Event { /* a pair that is new; of one end alone: it is written no
     struct Event *next;
     End from, to;
     uint8_t hold, want, same_lock, is_task, is_dead;
-    PyObject *who;
+    PyObject *who; /* the thread or task itself, so that it has a name still; until it is handed over */
     unsigned long ident;
 } Event;
 
@@ -193,6 +193,21 @@ static unsigned want_kind(unsigned mode)
     return mode_is_exclusive(mode) ? 3 : mode == LOTS_UPGRADABLE ? 2 : mode == LOTS_READ;
 }
 
+/* A new reference, or NULL. It is running, as a rule: so nobody lets go of it meanwhile. */
+static PyObject *that_lives(PyObject *weak)
+{
+    PyObject *who = NULL;
+    if (!weak)
+        return NULL;
+#if PY_VERSION_HEX >= 0x030D0000
+    (void)PyWeakref_GetRef(weak, &who);
+#else
+    who = PyWeakref_GET_OBJECT(weak);
+    who = who == Py_None ? NULL : Py_NewRef(who);
+#endif
+    return who;
+}
+
 void order_notes(Owner *owner, Entry *entry, unsigned mode, PyObject *site, int site_at, const Record *but)
 {
     Node *to = entry->node;
@@ -219,7 +234,7 @@ void order_notes(Owner *owner, Entry *entry, unsigned mode, PyObject *site, int 
         e->same_lock = (uint8_t)same;
         e->is_task = owner->is_task;
         e->ident = owner->ident;
-        e->who = Py_XNewRef(owner->who);
+        e->who = that_lives(owner->who);
     }
 }
 
