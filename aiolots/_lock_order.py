@@ -39,6 +39,7 @@ WANTS = ("read_recursive", "read", "upgradable_read", "alone")
 
 _MOST_REPORTS = 1000
 _MOST_STEPS = 20_000  # of one search
+_STAYS = 0.05  # seconds
 _PATIENCE = 1.0  # seconds that who asks waits for whoever is at work
 
 _log = logging.getLogger("aiolots")
@@ -248,6 +249,7 @@ def owner_name(who: Any, is_task: bool, ident: int) -> str:
 # --- who works on it ------------------------------------------------------------------------------------------------------
 
 pending: Callable[[], list[tuple[Any, ...]]] = list  # of the front in use (_track.py)
+rests: Callable[[bool], bool] = bool  # likewise
 graph = Graph()
 found: list[Inversion] = []
 missed = 0  # inversions that are too many to be kept
@@ -285,15 +287,22 @@ def wait_settled() -> None:
 
 
 def work() -> None:
-    """What the thread for news does: works on them, and logs. It holds no lock of anybody's."""
+    """What the thread for news does: works on them, and logs. It holds no lock of anybody's. It stays a moment: where locks
+    come and go there is news all the time, and a thread for each would cost more than all the rest."""
+    at_rest = False
     try:
-        wait_settled()
-        while _unlogged:
-            with contextlib.suppress(IndexError):  # another one took it
-                _log.warning("%s", _unlogged.popleft())
+        while not at_rest:
+            wait_settled()
+            while _unlogged:
+                with contextlib.suppress(IndexError):  # another one took it
+                    _log.warning("%s", _unlogged.popleft())
+            time.sleep(_STAYS)
+            at_rest = rests(False) and not _unlogged
     except Exception:  # noqa: BLE001
         _log.exception("aiolots.tracking: the lock order could not be looked at")
     finally:
+        if not at_rest:
+            rests(True)
         # It was not started by threading, which may have noted it for the log, and would keep it.
         active = cast("dict[int, threading.Thread]", threading._active)  # type: ignore[attr-defined]
         if isinstance(active.get(threading.get_ident()), threading._DummyThread):

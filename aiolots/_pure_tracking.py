@@ -299,8 +299,6 @@ def track_released(lock: Any) -> None:
 
 def track_pending() -> list[tuple[Any, ...]]:
     """Take what is new in the lock order."""
-    global _asked  # noqa: PLW0603
-    _asked = False
     news: list[tuple[Any, ...]] = []
     while _news:
         try:
@@ -308,6 +306,16 @@ def track_pending() -> list[tuple[Any, ...]]:
         except IndexError:  # another one took it
             break
     return news
+
+
+def track_rest(anyway: bool) -> bool:
+    """The thread that was started goes. False: there is something to do."""
+    global _asked  # noqa: PLW0603
+    _asked = False  # first: what comes now starts another
+    if anyway or not _news:
+        return True
+    _asked = True
+    return False
 
 
 def track_reset() -> None:
@@ -330,3 +338,4 @@ def track_forked() -> None:
         holder = note.holds()
         if holder is not None and holder.thread != here:
             note.of_parent = True
+    track_rest(True)

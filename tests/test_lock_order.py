@@ -72,7 +72,13 @@ def test_two_mutexes(make: Callable[..., Mutex[None]], caplog: pytest.LogCapture
         take(b.lock(), a.lock())
     assert len(tracking.inversions()) == 1
     wait_until(lambda: text in caplog.messages)  # from a thread of its own
-    (record,) = [record for record in caplog.records if record.name == "aiolots"]
+    take(Mutex(name="C").lock(), a.lock())
+    c = Mutex(name="C")
+    take(b.lock(), c.lock())
+    take(c.lock(), b.lock())
+    wait_until(lambda: any("'C'" in message for message in caplog.messages))  # another one, without anybody asking
+    assert len(tracking.inversions()) == 2
+    record, _ = [record for record in caplog.records if record.name == "aiolots"]
     assert (record.levelname, record.getMessage()) == ("WARNING", text)
 
 

@@ -35,7 +35,7 @@ static Node *classes;
 static Event *events, **events_end = &events;
 static size_t events_waiting, deaths_waiting;
 static uint64_t dropped;
-static int asked; /* a thread was started for the events that wait */
+static int asked; /* a thread is at work on what waits, or was started for it: it says when it goes (order_rests) */
 
 /* --- nodes --------------------------------------------------------------------------------------------------------------- */
 
@@ -249,8 +249,11 @@ void order_wakes(void)
     give_tables();
     PyErr_Fetch(&type, &value, &traceback);
     started = PyObject_CallFunctionObjArgs(names.start_new_thread, names.work, names.nothing, NULL);
-    if (!started) /* no thread is to be had, or the end is near: the next one tries, or who asks */
+    if (!started) { /* no thread is to be had, or the end is near: the next one tries, or who asks */
+        take_tables();
         asked = 0;
+        give_tables();
+    }
     Py_XDECREF(started);
     PyErr_Restore(type, value, traceback);
 }
@@ -277,7 +280,6 @@ PyObject *order_pending(void)
     events = NULL;
     events_end = &events;
     events_waiting = deaths_waiting = 0;
-    asked = 0;
     give_tables();
     for (; e; e = next) {
         PyObject *told, *from, *to;
@@ -303,6 +305,18 @@ PyObject *order_pending(void)
         free(e);
     }
     return list;
+}
+
+/* The thread that is at work goes, if there is nothing to do; whatever comes from now on starts another. */
+int order_rests(int anyway)
+{
+    int rests;
+    take_tables();
+    rests = anyway || events_waiting <= deaths_waiting;
+    if (rests)
+        asked = 0;
+    give_tables();
+    return rests;
 }
 
 static void as_new(Node *n)
