@@ -235,7 +235,7 @@ def _back(
 
 def name_of(who: Any, is_task: bool, ident: int) -> str:
     """Return the name of a thread or task; `who` is that, a weak reference to it, or None."""
-    found = who() if isinstance(who, weakref.ref) else who
+    found: Any = cast("Any", who)() if isinstance(who, weakref.ref) else who
     if found is None:
         return "?" if is_task else f"ident {ident}"
     return str(found.get_name() if hasattr(found, "get_name") else getattr(found, "name", "?"))
