@@ -24,10 +24,11 @@ import contextlib
 import logging
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from aiolots._refusals import place
 
@@ -38,6 +39,7 @@ WANTS = ("read_recursive", "read", "upgradable_read", "alone")
 
 _MOST_REPORTS = 1000
 _MOST_STEPS = 20_000  # of one search
+_STAYS = 0.05  # seconds
 _PATIENCE = 1.0  # seconds that who asks waits for whoever is at work
 
 _log = logging.getLogger("aiolots")
@@ -79,11 +81,12 @@ class Inversion:
     orders: tuple[Order, ...]
 
     def __str__(self) -> str:
-        way = " -> ".join([order.held for order in self.orders] + [self.orders[0].held])
-        if len(self.orders) > 1:
+        first, *others = self.orders
+        way = " -> ".join([order.held for order in self.orders] + [first.held])
+        if others:
             head = f"lock order: {way}: taken in {len(self.orders)} orders that can deadlock"
             advice = "take them in one order everywhere"
-        elif self.orders[0].hold == "shared" and self.orders[0].want == "read":
+        elif first.hold == "shared" and first.want == "read":
             head = f"lock order: {way}: read within a read, which deadlocks when a writer waits in between"
             advice = "take the inner one with read_recursive()"
         else:
@@ -231,8 +234,8 @@ def _back(
 
 
 def name_of(who: Any, is_task: bool, ident: int) -> str:
-    """Return the name of a thread or task; `who` is a weak reference to it, or None."""
-    found = None if who is None else who()
+    """Return the name of a thread or task; `who` is that, a weak reference to it, or None."""
+    found: Any = cast("Any", who)() if isinstance(who, weakref.ref) else who
     if found is None:
         return "?" if is_task else f"ident {ident}"
     return str(found.get_name() if hasattr(found, "get_name") else getattr(found, "name", "?"))
@@ -246,6 +249,7 @@ def owner_name(who: Any, is_task: bool, ident: int) -> str:
 # --- who works on it ------------------------------------------------------------------------------------------------------
 
 pending: Callable[[], list[tuple[Any, ...]]] = list  # of the front in use (_track.py)
+rests: Callable[[bool], bool] = bool  # likewise
 graph = Graph()
 found: list[Inversion] = []
 missed = 0  # inversions that are too many to be kept
@@ -283,17 +287,24 @@ def wait_settled() -> None:
 
 
 def work() -> None:
-    """What the thread for news does: works on them, and logs. It holds no lock of anybody's."""
+    """What the thread for news does: works on them, and logs. It holds no lock of anybody's. It stays a moment: where locks
+    come and go there is news all the time, and a thread for each would cost more than all the rest."""
+    at_rest = False
     try:
-        wait_settled()
-        while _unlogged:
-            with contextlib.suppress(IndexError):  # another one took it
-                _log.warning("%s", _unlogged.popleft())
+        while not at_rest:
+            wait_settled()
+            while _unlogged:
+                with contextlib.suppress(IndexError):  # another one took it
+                    _log.warning("%s", _unlogged.popleft())
+            time.sleep(_STAYS)
+            at_rest = rests(False) and not _unlogged
     except Exception:  # noqa: BLE001
         _log.exception("aiolots.tracking: the lock order could not be looked at")
     finally:
+        if not at_rest:
+            rests(True)
         # It was not started by threading, which may have noted it for the log, and would keep it.
-        active: dict[int, threading.Thread] = threading._active  # type: ignore[attr-defined]
+        active = cast("dict[int, threading.Thread]", threading._active)  # type: ignore[attr-defined]
         if isinstance(active.get(threading.get_ident()), threading._DummyThread):
             active.pop(threading.get_ident(), None)
 

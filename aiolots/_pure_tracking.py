@@ -15,7 +15,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from aiolots import _lock_order, _loops, _owner
 from aiolots._lib import FAIR_MUTEX, MUTEX, READ, READ_RECURSIVE, UPGRADABLE, UPGRADE, WRITE, lib
@@ -95,7 +95,8 @@ class Note:
         self.lock, self.key, self.site = weakref.ref(lock), key, site
         self.ident = threading.get_ident()
         self.is_task = task is not None
-        who = threading._active.get(self.ident) if task is None else task  # type: ignore[attr-defined]
+        active = cast("dict[int, threading.Thread]", threading._active)  # type: ignore[attr-defined]
+        who: Any = active.get(self.ident) if task is None else task
         try:
             self.who: Any = None if who is None else weakref.ref(who)
         except TypeError:
@@ -175,7 +176,8 @@ def _look(lock: Any, note: Note, mode: int, others: list[Note], but: Note | None
         known.add(kind)
         held_node.exported = to.exported = True
         ends = (held_node.end(other.site), to.end(note.site), (held_node.written, to.written))
-        _tell(("order", *kind, *ends, note.who, note.is_task, note.ident))
+        who = None if note.who is None else note.who()  # itself, so that it has a name still when it is worked on
+        _tell(("order", *kind, *ends, who, note.is_task, note.ident))
 
 
 def _tell(what: tuple[Any, ...]) -> None:
@@ -222,7 +224,7 @@ def track_records(lock: Any, most: int) -> tuple[list[tuple[Any, ...]], int]:
     """Return each hold of a lock, or (None) of all; at most so many. And how many there are."""
     notes = [note for note in list(_every_note) if lock is None or note.lock() is lock]
     if lock is not None:
-        notes = [holder.note for holder in list(lock._holders.values()) if type(holder) is NotedHolder]
+        notes = [holder.note for holder in list(lock._holders.values())[::-1] if type(holder) is NotedHolder]
     held_now = [(note, note.lock(), note.holds()) for note in notes]
     found = [(note, _tracked(lock).node, holder) for note, lock, holder in held_now if lock is not None and holder is not None]
     return [
@@ -297,8 +299,6 @@ def track_released(lock: Any) -> None:
 
 def track_pending() -> list[tuple[Any, ...]]:
     """Take what is new in the lock order."""
-    global _asked  # noqa: PLW0603
-    _asked = False
     news: list[tuple[Any, ...]] = []
     while _news:
         try:
@@ -306,6 +306,16 @@ def track_pending() -> list[tuple[Any, ...]]:
         except IndexError:  # another one took it
             break
     return news
+
+
+def track_rest(anyway: bool) -> bool:
+    """The thread that was started goes. False: there is something to do."""
+    global _asked  # noqa: PLW0603
+    _asked = False  # first: what comes now starts another
+    if anyway or not _news:
+        return True
+    _asked = True
+    return False
 
 
 def track_reset() -> None:
@@ -328,3 +338,4 @@ def track_forked() -> None:
         holder = note.holds()
         if holder is not None and holder.thread != here:
             note.of_parent = True
+    track_rest(True)

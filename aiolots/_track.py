@@ -24,6 +24,11 @@ else:
 
     functions.track_homes(*_pure_tracking.HOMES)
 _lock_order.pending = functions.track_pending
+_lock_order.rests = functions.track_rest
+
+
+_AT_FIRST = 64  # records: more, if there are more
+_LOOKED_AT = 100_000  # to find those that have held it longest
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class HolderInfo:
         kind: "thread" or "task": who acquired it. It may have given the guard to somebody else.
         name: of the thread or the task.
         loop: of a task, its event loop, as its repr says it; None for a thread.
-        since: the moment of time.monotonic() when it was acquired.
+        since: the moment of time.monotonic() when it was acquired, to some milliseconds.
         seconds: for how long it had been held when this was made.
         place: "file:line in function" where it was acquired.
         stack: file, line and function of each call that the holder is in now, innermost first; of a task that is suspended:
@@ -87,18 +92,22 @@ class Record:
 
 def records(lock: Any, most: int) -> tuple[list[Record], int]:
     """Return the records of a lock, at most so many, and how many there are. Never waits."""
-    found, count = functions.track_records(lock, most)
+    found, count = functions.track_records(lock, min(most, _AT_FIRST))
+    if len(found) < min(count, most):
+        found, count = functions.track_records(lock, min(most, count + _AT_FIRST))
     return [Record(*one) for one in found], count
 
 
-def infos(lock: Any, most: int = 1_000_000) -> tuple[list[HolderInfo], int]:
+def infos(lock: Any, most: int = _LOOKED_AT) -> tuple[list[HolderInfo], int]:
     """Return the holders of a lock as far as they are tracked, who came first at the beginning; and how many there are."""
-    found, count = records(lock, most)
+    found, count = records(lock, _LOOKED_AT)
     if not found:
         return [], count
     threads = _owners.Threads()
     now = time.monotonic_ns()
+    found.reverse()  # who came last is the first
     found.sort(key=lambda record: record.since)
+    found = found[:most]
     return [_info(record, threads, now) for record in found], count
 
 

@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import core_alone, handoff, work_family, work_loop, work_shared, work_statistics, work_uncontended
+from bench import core_alone, handoff, work_family, work_loop, work_shared, work_statistics, work_tracked, work_uncontended
 from bench.bars import verdicts
 from bench.machine import machine_line
 from bench.peers import Peers
@@ -30,6 +30,7 @@ WORKLOADS: dict[str, tuple[Workload, bool]] = {
     "busy-crowd": (work_loop.crowd_beside_busy_thread, True),
     "statistics-core": (work_statistics.core, False),
     "statistics-told": (work_statistics.told, True),
+    "tracked": (work_tracked.on_and_off, True),
     "family-thread": (work_family.thread, False),
     "family-task": (work_family.task, True),
 }

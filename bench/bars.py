@@ -27,6 +27,7 @@ BARS = {
     "ping-aiologic": Bar("thread/task ping-pong vs aiologic", 0.9),
     "woken": Bar("10,000 readers woken vs 100, cost per reader", 1.3),
     "bytes": Bar("RwLock object, vs 56 bytes (the header of an object, and 40), and no other allocation", 1.0),
+    "tracked": Bar("uncontended, with tracking on vs off", 2.0),
     "core": Bar("core alone, uncontended and contended, vs Rust parking_lot", 1.1),
 }
 

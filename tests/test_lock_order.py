@@ -60,7 +60,8 @@ def test_two_mutexes(make: Callable[..., Mutex[None]], caplog: pytest.LogCapture
     (inversion,) = tracking.inversions()
     second, first = inversion.orders
     assert [first.held_at, first.taken_at, second.held_at, second.taken_at] == places
-    assert [first.held, first.taken, first.hold, first.want] == [f"<aiolots.{make.__name__} 'A'>", second.held, "alone", "alone"]
+    assert [first.held, first.taken] == [f"<aiolots.{make.__name__} 'A'>", second.held]
+    assert [first.hold, first.want] == ["alone", "alone"]
     text = str(inversion)
     assert "2 orders that can deadlock" in text
     assert "take them in one order everywhere" in text
@@ -71,7 +72,13 @@ def test_two_mutexes(make: Callable[..., Mutex[None]], caplog: pytest.LogCapture
         take(b.lock(), a.lock())
     assert len(tracking.inversions()) == 1
     wait_until(lambda: text in caplog.messages)  # from a thread of its own
-    (record,) = [record for record in caplog.records if record.name == "aiolots"]
+    take(Mutex(name="C").lock(), a.lock())
+    c = Mutex(name="C")
+    take(b.lock(), c.lock())
+    take(c.lock(), b.lock())
+    wait_until(lambda: any("'C'" in message for message in caplog.messages))  # another one, without anybody asking
+    assert len(tracking.inversions()) == 2
+    record, _ = [record for record in caplog.records if record.name == "aiolots"]
     assert (record.levelname, record.getMessage()) == ("WARNING", text)
 
 
@@ -93,6 +100,26 @@ def test_three_locks_two_at_a_time() -> None:
     in_thread(take, c.lock(), a.lock()).join()
     assert ways() == [["C", "A", "B"]]
     assert "3 orders that can deadlock" in str(tracking.inversions()[0])
+
+
+def test_who_has_ended_has_a_name_still() -> None:
+    a, b = Mutex(name="A"), Mutex(name="B")
+
+    async def main() -> None:
+        async with a, b:
+            pass
+
+    async def start() -> None:
+        await asyncio.create_task(main(), name="the task")
+
+    asyncio.run(start())
+    thread = in_thread(take, b.lock(), a.lock())
+    name = thread.thread.name
+    thread.join()
+    del thread
+    gc.collect()
+    (inversion,) = tracking.inversions()
+    assert {order.owner for order in inversion.orders} == {"task 'the task'", f"thread {name!r}"}
 
 
 def test_threads_and_tasks_of_two_loops() -> None:
@@ -122,7 +149,7 @@ async def test_each_task_is_an_owner_of_its_own() -> None:
     async def one(first: Mutex[None], inside: list[int]) -> None:
         async with first.lock():
             inside.append(1)
-            while len(inside) < 2:  # noqa: ASYNC110
+            while len(inside) < 2:
                 await tasks.pause()
 
     inside: list[int] = []

@@ -78,7 +78,7 @@ async def test_a_task_holds(tracked: None) -> None:
             await go_on.wait()  # sleeps here
 
     task = asyncio.create_task(reloads(), name="reload")
-    await until(lambda: lock.is_locked_exclusive())
+    await until(lock.is_locked_exclusive)
     with pytest.raises(LockTimeout) as raised:
         async with lock.read(timeout=0.001):
             pass
@@ -187,8 +187,11 @@ async def test_threads_and_tasks_that_wait() -> None:
     reader = asyncio.create_task(_with(lock.read()), name="the reader")
     await until_parked(lock, 3)
     error = await asyncio.to_thread(timeout_of, lock.write(timeout=0.001))
-    waiting = [("task", "the writer", "write"), ("thread", thread.thread.name, "upgradable_read"), ("task", "the reader", "read")]
-    assert [(one.kind, one.name, one.mode) for one in error.queued] == waiting
+    assert [(one.kind, one.name, one.mode) for one in error.queued] == [
+        ("task", "the writer", "write"),
+        ("thread", thread.thread.name, "upgradable_read"),
+        ("task", "the reader", "read"),
+    ]
     assert error.more_queued == 0
     names = f"task 'the writer' (write), thread {thread.thread.name!r} (upgradable_read), task 'the reader' (read)"
     assert f"    waiting, who came first at the beginning: {names}" in str(error).splitlines()

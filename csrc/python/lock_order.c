@@ -27,7 +27,7 @@ typedef struct Event { /* a pair that is new; of one end alone: it is written no
     struct Event *next;
     End from, to;
     uint8_t hold, want, same_lock, is_task, is_dead;
-    PyObject *who;
+    PyObject *who; /* the thread or task itself, so that it has a name still; until it is handed over */
     unsigned long ident;
 } Event;
 
@@ -35,7 +35,7 @@ static Node *classes;
 static Event *events, **events_end = &events;
 static size_t events_waiting, deaths_waiting;
 static uint64_t dropped;
-static int asked; /* a thread was started for the events that wait */
+static int asked; /* a thread is at work on what waits, or was started for it: it says when it goes (order_rests) */
 
 /* --- nodes --------------------------------------------------------------------------------------------------------------- */
 
@@ -193,6 +193,21 @@ static unsigned want_kind(unsigned mode)
     return mode_is_exclusive(mode) ? 3 : mode == LOTS_UPGRADABLE ? 2 : mode == LOTS_READ;
 }
 
+/* A new reference, or NULL. It is running, as a rule: so nobody lets go of it meanwhile. */
+static PyObject *that_lives(PyObject *weak)
+{
+    PyObject *who = NULL;
+    if (!weak)
+        return NULL;
+#if PY_VERSION_HEX >= 0x030D0000
+    (void)PyWeakref_GetRef(weak, &who);
+#else
+    who = PyWeakref_GET_OBJECT(weak);
+    who = who == Py_None ? NULL : Py_NewRef(who);
+#endif
+    return who;
+}
+
 void order_notes(Owner *owner, Entry *entry, unsigned mode, PyObject *site, int site_at, const Record *but)
 {
     Node *to = entry->node;
@@ -219,7 +234,7 @@ void order_notes(Owner *owner, Entry *entry, unsigned mode, PyObject *site, int 
         e->same_lock = (uint8_t)same;
         e->is_task = owner->is_task;
         e->ident = owner->ident;
-        e->who = Py_XNewRef(owner->who);
+        e->who = that_lives(owner->who);
     }
 }
 
@@ -234,8 +249,11 @@ void order_wakes(void)
     give_tables();
     PyErr_Fetch(&type, &value, &traceback);
     started = PyObject_CallFunctionObjArgs(names.start_new_thread, names.work, names.nothing, NULL);
-    if (!started) /* no thread is to be had, or the end is near: the next one tries, or who asks */
+    if (!started) { /* no thread is to be had, or the end is near: the next one tries, or who asks */
+        take_tables();
         asked = 0;
+        give_tables();
+    }
     Py_XDECREF(started);
     PyErr_Restore(type, value, traceback);
 }
@@ -262,7 +280,6 @@ PyObject *order_pending(void)
     events = NULL;
     events_end = &events;
     events_waiting = deaths_waiting = 0;
-    asked = 0;
     give_tables();
     for (; e; e = next) {
         PyObject *told, *from, *to;
@@ -288,6 +305,18 @@ PyObject *order_pending(void)
         free(e);
     }
     return list;
+}
+
+/* The thread that is at work goes, if there is nothing to do; whatever comes from now on starts another. */
+int order_rests(int anyway)
+{
+    int rests;
+    take_tables();
+    rests = anyway || events_waiting <= deaths_waiting;
+    if (rests)
+        asked = 0;
+    give_tables();
+    return rests;
 }
 
 static void as_new(Node *n)

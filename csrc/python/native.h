@@ -25,7 +25,7 @@
  * Who may touch what, with the GIL off: a word by atomics; a request's state by atomics (exactly one claim succeeds); its
  * other fields are written before it is shared, or by whoever made the claim; a lock's value under the lock that it is, and
  * in a critical section besides, so that a misuse is an error and no crash. Nothing global is written after import but the spares
- * of spare.c, which a GIL guards. */
+ * of spare.c, which a GIL guards, and the tables of tracking.c. */
 #ifndef LOTS_NATIVE_H
 #define LOTS_NATIVE_H
 

@@ -177,6 +177,8 @@ static PyObject *track_py_freed(PyObject *Py_UNUSED(module), PyObject *address)
 
 static PyObject *track_pending(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) { return order_pending(); }
 
+static PyObject *track_rest(PyObject *Py_UNUSED(module), PyObject *anyway) { return PyBool_FromLong(order_rests(anyway == Py_True)); }
+
 static PyObject *track_reset(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
     order_reset();
@@ -202,9 +204,11 @@ static PyObject *track_count(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ig
 static PyObject *track_forked(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
     uint64_t here = core->thread_token();
-    for (size_t i = 0; i < owners.capacity; i++)
-        for (Link *l = owners.slots[i]; l; l = l->next)
-            ((Owner *)l)->of_parent |= ((Owner *)l)->token != here;
+    for (size_t i = 0; i < entries.capacity; i++)
+        for (Link *l = entries.slots[i]; l; l = l->next)
+            for (Record *r = ((Entry *)l)->holders; r; r = r->lock_next)
+                r->owner->of_parent = r->owner->token != here;
+    order_rests(1); /* the thread that was at work is not here */
     Py_RETURN_NONE;
 }
 
@@ -219,6 +223,7 @@ PyMethodDef tracking_methods[] = {
     {"track_released", track_py_released, METH_O, "track_released(lock)."},
     {"track_freed", track_py_freed, METH_O, "track_freed(id of the lock)."},
     {"track_pending", track_pending, METH_NOARGS, "track_pending(): what is new in the lock order."},
+    {"track_rest", track_rest, METH_O, "track_rest(anyway): the thread that was started goes; False: there is something to do."},
     {"track_reset", track_reset, METH_NOARGS, "track_reset(): forget the lock order."},
     {"track_count", track_count, METH_NOARGS, "track_count(): (locks, owners, records)."},
     {"track_forked", track_forked, METH_NOARGS, "track_forked(): in a forked child."},

@@ -117,11 +117,33 @@ static void forget_record(Record *r)
     free_owners(swept);
 }
 
+/* To a few milliseconds: the exact time costs as much as all else that is noted. */
+static int64_t moment(void)
+{
+#ifdef CLOCK_MONOTONIC_COARSE
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t); /* the same clock, as it was at the last tick */
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+#else
+    return clock_now();
+#endif
+}
+
 static int is_ours(PyObject *file)
 {
+#ifndef Py_GIL_DISABLED
+    static PyObject *last; /* that was not: the codes of a file share its name */
+    if (file == last)
+        return 0;
+#endif
     for (int i = 0; i < 2; i++)
         if (tracking_homes[i] && PyUnicode_Tailmatch(file, tracking_homes[i], 0, PY_SSIZE_T_MAX, -1) > 0)
             return 1;
+#ifndef Py_GIL_DISABLED
+    PyObject *old = last;
+    last = Py_NewRef(file);
+    Py_XDECREF(old); /* a string */
+#endif
     return 0;
 }
 
@@ -156,11 +178,13 @@ static void forget_all_of(PyObject *lock)
         take_tables();
         Entry *e = entry_if_any(lock);
         Record *r = e ? e->holders : NULL;
-        if (!r) {
+        int last = !r || !r->lock_next;
+        if (r)
+            forget_record(r); /* gives the tables */
+        else
             give_tables();
+        if (last)
             return;
-        }
-        forget_record(r);
     }
 }
 
@@ -185,11 +209,16 @@ void track_any(PyObject *lock, PyObject *name, unsigned mode, Request *request, 
         return;
     task = task_here();
     site = place_now(&at);
-    if (mode_is_exclusive(mode)) /* who is noted as a holder has none of it any more */
-        forget_all_of(lock);
     take_tables();
     o = owner_here(task);
     e = o ? entry_of(lock, name) : NULL;
+    if (e && e->holders && mode_is_exclusive(mode)) { /* who is noted as a holder has none of it any more */
+        give_tables();
+        forget_all_of(lock);
+        take_tables();
+        o = owner_here(task); /* it may have been swept */
+        e = o ? entry_of(lock, name) : NULL;
+    }
     r = e ? record_made() : NULL;
     if (r) {
         if (waits) {
@@ -197,7 +226,7 @@ void track_any(PyObject *lock, PyObject *name, unsigned mode, Request *request, 
             news = order_has_news();
         }
         *r = (Record){.owner = o, .entry = e, .request = request, .site = site, .site_at = at, .mode = (uint8_t)mode,
-                      .waits = (uint8_t)waits, .since = clock_now()};
+                      .waits = (uint8_t)waits, .since = moment()};
         link_in(r);
         o->records++;
         if (!records_live++)
@@ -213,12 +242,14 @@ void track_any(PyObject *lock, PyObject *name, unsigned mode, Request *request, 
         order_wakes();
 }
 
-void track_acquired(Lock *lock, unsigned mode, int waits)
+static void acquired(Lock *lock, unsigned mode, Request *request, int waits)
 {
     PyObject *name = lock_name(lock);
-    track_any((PyObject *)lock, name, mode, NULL, waits);
+    track_any((PyObject *)lock, name, mode, request, waits);
     Py_DECREF(name);
 }
+
+void track_acquired(Lock *lock, unsigned mode, int waits) { acquired(lock, mode, NULL, waits); }
 
 void track_released(PyObject *lock) { forget_all_of(lock); }
 
@@ -226,9 +257,7 @@ void track_request(Request *r)
 {
     /* A try never waits, and who waits for a time does not wait for ever. */
     int waits = r->limit_kind == LIMIT_NONE ? r->raises : isinf(r->limited.limit);
-    PyObject *name = lock_name(r->lock);
-    track_any((PyObject *)r->lock, name, r->mode, r, waits);
-    Py_DECREF(name);
+    acquired(r->lock, r->mode, r, waits);
 }
 
 void track_guard_released(Request *request)
@@ -253,7 +282,7 @@ void track_changed(Request *request, unsigned mode)
         if (!r->owner_link) { /* it was away */
             order_notes(r->owner, r->entry, mode, r->site, r->site_at, NULL);
             news = order_has_news();
-            r->since = clock_now();
+            r->since = moment();
             link_in(r);
         }
     }

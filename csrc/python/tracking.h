@@ -96,7 +96,7 @@ void settle(void);              /* is anything tracked? */
 
 static inline uint64_t key_of(PyObject *object) { return (uint64_t)(uintptr_t)object; }
 
-/* lock_order.c; all but the last three with the tables taken */
+/* lock_order.c; all but the last four with the tables taken */
 Node *node_made(PyObject *name, const char *type, int is_class);
 Node *class_named(PyObject *name); /* found or made; a new reference; NULL: no memory */
 void node_left(Node *node);      /* one reference less */
@@ -105,6 +105,7 @@ void order_notes(Owner *owner, Entry *entry, unsigned mode, PyObject *site, int 
 int order_has_news(void);
 void order_wakes(void);
 PyObject *order_pending(void);
+int order_rests(int anyway);
 void order_reset(void);
 
 #endif
