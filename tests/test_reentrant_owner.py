@@ -106,6 +106,28 @@ def test_a_child_that_a_task_forked_runs_no_loop() -> None:
     assert_idle(mutex)
 
 
+def test_the_colour_of_a_hold_is_that_of_its_first_level() -> None:
+    """For diagnosis: a thread's, whatever its task goes deeper with; levels without a guard are counted."""
+    mutex: Any = ReentrantMutex()
+
+    async def body() -> None:
+        with mutex.lock():
+            async with mutex.lock(), mutex:
+                task, _thread, of_task, bare, number = mutex._owner_note
+                assert (task, of_task, bare) == (asyncio.current_task(), False, 1)
+        async with mutex.lock():
+            with mutex.lock(), mutex, mutex:
+                _, _, of_task, bare, later = mutex._owner_note
+                assert (of_task, bare) == (True, 2)
+        assert later != number
+
+    asyncio.run(body())
+    with mutex:
+        assert (mutex._owner_note[0], mutex._owner_note[2:4]) == (None, (False, 1))
+    assert mutex._owner_note is None
+    assert_idle(mutex)
+
+
 # --- of the other guards -------------------------------------------------------------------------------------------------
 
 
