@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from aiolots import _seconds
+from aiolots import _loops, _seconds
 from aiolots._lib import BY_TIMEOUT, NULL, lib
 from aiolots._parking import EVERYBODY, Reason, Wait, notify
 from aiolots._waiters import waiters
@@ -79,7 +79,8 @@ class Event:
 
         A signal handler that raises (Ctrl-C) interrupts it. ValueError for a negative timeout. In a task: `await event`.
         """
-        return self.wait_for(timeout).acquire()
+        seconds = None if timeout is None else _seconds.checked(timeout)
+        return self._flag or _Occurs(self, seconds).acquire()
 
     def wait_for(self, seconds: float | None) -> _Occurs:
         """Request to wait up to `seconds` (0: only look; None, inf: for ever): `.acquire()` in a thread, `await` in a task.
@@ -94,7 +95,11 @@ class Event:
 
         Cancellation leaves no trace. RuntimeError if it has to wait and no event loop runs.
         """
-        return self.wait_for(None).__await__()
+        if not self._flag:
+            return (yield from _Occurs(self, None).__await__())
+        if _loops.in_trio():
+            yield from _loops.checkpoint()
+        return True
 
     @property
     def waiting(self) -> int:

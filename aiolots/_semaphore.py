@@ -25,7 +25,7 @@ from collections.abc import Generator
 from types import TracebackType
 from typing import Any
 
-from aiolots import _seconds
+from aiolots import _loops, _seconds, _wait
 from aiolots._lib import BY_TIMEOUT, HELD, MISUSE, NULL, READ, READY, WORD, ffi, lib
 from aiolots._parking import EVERYBODY, Reason, Wait, notify
 from aiolots._word import ONE_READER
@@ -188,10 +188,28 @@ class Semaphore:
 
         Cancellation leaves no trace: it has no permit, and none is lost. RuntimeError if it has to wait and no loop runs.
         """
-        return _Acquire(self, None).__await__()
+        return self._enter().__await__()
 
     async def __aenter__(self) -> None:
-        await self
+        await self._enter()
+
+    async def _enter(self) -> bool:
+        mine: list[int] = []
+        try:
+            if self._take(mine):
+                if _loops.in_trio():
+                    await _wait.Steps(_loops.checkpoint())
+                return True
+        except BaseException:
+            if _has_permit(mine):
+                self._give_back()
+            raise
+        request = _Acquire(self, None)
+        try:
+            return await request
+        except BaseException:
+            request._abandon()  # as in acquire
+            raise
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.release()

@@ -92,6 +92,13 @@ static PyObject *call_with_self(PyObject *function, PyObject *self, PyObject *ar
 
 static PyObject *request_upgrade(PyObject *self, PyObject *arguments, PyObject *keywords)
 {
+    Request *r = (Request *)self;
+    if (!PyTuple_GET_SIZE(arguments) && !keywords && !r->as_task) { /* at once, if no other reader is in */
+        PyObject *upgraded = request_try_upgrade(self, NULL);
+        if (upgraded != Py_None)
+            return upgraded;
+        Py_DECREF(upgraded);
+    }
     return call_with_self(names.upgrade, self, arguments, keywords);
 }
 

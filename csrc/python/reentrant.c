@@ -46,7 +46,6 @@ void reentrant_begin(Lock *lock, Who *who, int as_task)
         Py_END_CRITICAL_SECTION();
 #endif
     }
-    a32_store(&m->bare, 0, RELAXED); /* its owner alone writes and reads it; others only tell of it */
     lock_set_holder(lock, holder_of_this_thread(as_task));
     levels_begin(&m->levels, who->id);
     who->task = NULL;
@@ -131,7 +130,9 @@ int reentrant_undo(Lock *lock)
     return failed;
 }
 
-static uint32_t bare_levels(Reentrant *m) { return a32_load(&m->bare, RELAXED); /* as in reentrant_begin */ }
+/* RELAXED: the owner alone writes it, and is told the truth; others only tell of it. Of a hold that is over it is 0: these levels
+ * are levels too. */
+static uint32_t bare_levels(Reentrant *m) { return a32_load(&m->bare, RELAXED); }
 
 static void add_bare(Reentrant *m, uint32_t count) { a32_store(&m->bare, bare_levels(m) + count, RELAXED); /* as above */ }
 
@@ -176,14 +177,23 @@ static PyObject *reentrant_acquire(PyObject *self, PyObject *arguments, PyObject
 /* Release as many levels that have no guard. The hold is the caller's, so its number stays. */
 static int let_go(Reentrant *m, uint32_t count)
 {
+    PyObject *type = NULL, *value, *traceback;
     int ours = owns(m);
-    if (ours <= 0 || bare_levels(m) < count) {
-        if (ours >= 0)
-            Py_XDECREF(PyObject_CallOneArg(ours ? names.only_guards : names.not_owned, (PyObject *)m));
-        return -1;
+    if (ours < 0) { /* a signal handler's, where trio was asked who runs: it is released nevertheless */
+        PyErr_Fetch(&type, &value, &traceback);
+        ours = owns(m);
+        PyErr_Clear();
     }
-    a32_store(&m->bare, bare_levels(m) - count, RELAXED); /* as in reentrant_begin */
-    return reentrant_leave(m, levels_hold(&m->levels), count, 0);
+    if (ours > 0 && bare_levels(m) >= count) {
+        a32_store(&m->bare, bare_levels(m) - count, RELAXED); /* as in bare_levels */
+        (void)reentrant_leave(m, levels_hold(&m->levels), count, 0);
+    } else if (!type)
+        Py_XDECREF(PyObject_CallOneArg(ours ? names.only_guards : names.not_owned, (PyObject *)m));
+    if (type) {
+        PyErr_Clear();
+        PyErr_Restore(type, value, traceback);
+    }
+    return PyErr_Occurred() ? -1 : 0;
 }
 
 static PyObject *reentrant_release(PyObject *self, PyObject *Py_UNUSED(ignored))
@@ -269,7 +279,7 @@ static PyObject *reentrant_at_fork_reinit(PyObject *self, PyObject *Py_UNUSED(ig
 {
     Reentrant *m = (Reentrant *)self;
     levels_end(&m->levels);
-    a32_store(&m->bare, 0, RELAXED); /* as in reentrant_begin */
+    a32_store(&m->bare, 0, RELAXED); /* as in bare_levels */
     lock_set_holder(&m->lock, 0);
     if (word_load(&m->lock.word) & WRITER && release_slow(&m->lock, LOTS_MUTEX, 0)) {
         PyErr_Format(PyExc_RuntimeError, "%R is in use", self);
