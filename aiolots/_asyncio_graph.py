@@ -150,7 +150,11 @@ def name_of_loop(task: Any) -> str:
 
 def in_hand(task: Task) -> Iterator[tuple[Any, str]]:
     """Yield what the chain refers to: (object, ""), and (object, name of the bound method) of what it will call."""
-    for step in chain(task):
+    return _in_hand_of(task.get_coro())
+
+
+def _in_hand_of(coroutine: Any) -> Iterator[tuple[Any, str]]:
+    for step in _chain_of(coroutine):
         for thing in gc.get_referents(step) if any(type(step) is kind for kind, _ in _FRAMES) else ():
             if type(thing).__name__ in _BOUND:
                 yield getattr(thing, "__self__", None), getattr(thing, "__name__", "")
@@ -238,6 +242,11 @@ def may_be_ended(task: Task) -> bool:
         isinstance(callback, functools.partial) and getattr(callback.func, "__name__", "") == "_release_waiter"
         for callback in _callbacks(task)
     )
+
+
+def cancel_soon(task: Task) -> None:
+    """Have a task cancelled, on its loop's thread."""
+    task.get_loop().call_soon_threadsafe(task.cancel)
 
 
 def _is_stream(thing: Any) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from aiolots import _asyncio_graph as tasks_of
+from aiolots import _task_graph as tasks_of
 from aiolots import _track
 from aiolots._front import NATIVE, MutexFront, RwLockFront
 from aiolots._lib import FAIR_MUTEX, MUTEX, READ, READ_RECURSIVE, UPGRADABLE, WRITE
@@ -148,7 +148,7 @@ def _owned(lock: Any, ident_of: Callable[[int], int | None], place: str | None) 
     if hold is None or owner is None:
         return []
     who = owner._found()
-    if hasattr(who, "get_coro"):
+    if tasks_of.is_task(who):
         owners: tuple[Node, ...] = (("task", id(who)),)
     else:
         ident = ident_of(hold.thread)

@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 
 from aiolots import DeadlockError, _cycles, _wait_graph
-from aiolots import _asyncio_graph as tasks_of
+from aiolots import _task_graph as tasks_of
 from aiolots._cycles import Cycle
 from pytest_aiolots.report import hang_report, text_of
 from pytest_aiolots.settings import ERROR, OFF, Settings
@@ -196,7 +196,7 @@ class Watch:
             elif kind == "task":
                 for task in tasks_of.every_task():
                     if id(task) == number:
-                        tasks_of.loop_of(task).call_soon_threadsafe(task.cancel)
+                        tasks_of.cancel_soon(task)
 
 
 def message(why: str) -> str:

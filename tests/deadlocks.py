@@ -334,7 +334,7 @@ def result_of_a_task() -> None:
         deadlock.check()
 
 
-def main(name: str) -> None:
+def main(kind: Callable[[], None]) -> None:
     began = time.monotonic()
 
     def reported(cycle: deadlock.Cycle) -> None:
@@ -342,7 +342,7 @@ def main(name: str) -> None:
         sys.stdout.flush()
         os._exit(0)
 
-    globals()[name]()
+    kind()
     deadlock.start(interval=0.5, on_deadlock=reported)
     time.sleep(LIMIT)  # the watcher ends the process
     sys.stdout.write("nobody reported anything\n")
@@ -350,4 +350,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(globals()[sys.argv[1]])
