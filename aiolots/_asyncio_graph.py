@@ -244,7 +244,7 @@ def may_be_ended(task: Task) -> bool:
     )
 
 
-def cancel_soon(task: Task) -> None:
+def end_wait_soon(task: Task, _error: BaseException) -> None:
     """Have a task cancelled, on its loop's thread."""
     task.get_loop().call_soon_threadsafe(task.cancel)
 

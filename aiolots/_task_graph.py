@@ -89,9 +89,15 @@ def may_be_ended(task: Any) -> bool:
     return bool(_of(task).may_be_ended(task))
 
 
-def cancel_soon(task: Any) -> None:
-    """Have a task cancelled, on its loop's thread; of trio: the nursery that it is in."""
-    _of(task).cancel_soon(task)
+def end_wait_soon(task: Any, error: BaseException) -> None:
+    """Have a task's wait ended on its loop's thread: asyncio's is cancelled, of trio the error is raised in it."""
+    _of(task).end_wait_soon(task, error)
+
+
+def main_task_that_waits_here() -> Any:
+    """Return the main task of trio's run on this thread, if there is one and no task of it runs now; else None."""
+    trio = _trio()
+    return None if trio is None else trio.main_task_that_waits_here()
 
 
 def threads_future(frame: FrameType) -> tuple[str, Any] | None:

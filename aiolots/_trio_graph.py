@@ -141,11 +141,29 @@ def may_be_ended(task: Task) -> bool:
     return status is None or status.effective_deadline() != math.inf
 
 
-def cancel_soon(task: Task) -> None:
-    """Have the nursery that it is in cancelled, on the run's own thread: there is no other way to cancel a task."""
-    nursery = task.parent_nursery
-    if nursery is not None:
-        task._runner.entry_queue.run_sync_soon(nursery.cancel_scope.cancel)
+def end_wait_soon(task: Task, error: BaseException) -> None:
+    """Have the error raised where the task waits, on the run's own thread: as trio does it with KeyboardInterrupt.
+
+    From any thread, and from signal handlers. Nothing, if it does not wait then, or cannot be made to end that.
+    """
+
+    def raise_it() -> None:
+        __tracebackhide__ = True
+        raise error
+
+    def deliver() -> None:
+        if getattr(task, "_abort_func", None) is not None:
+            task._attempt_abort(raise_it)
+
+    task._runner.entry_queue.run_sync_soon(deliver)
+
+
+def main_task_that_waits_here() -> Task | None:
+    """Return the main task of the run on this thread, if no task of it runs just now: what is raised then would break trio."""
+    if not trio.lowlevel.in_trio_run() or trio.lowlevel.in_trio_task():
+        return None
+    root = trio.lowlevel.current_root_task()
+    return None if root is None else root._runner.main_task
 
 
 IS_COMPLETE = True
