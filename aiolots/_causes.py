@@ -70,7 +70,8 @@ def causes(
     late = [now for now in moment.locks if _longest(now, moment) >= awhile or now.lock.address in suspects]
     late = [now for now in late if now.lock.address not in explained and not now.word.problems]
     stuck = [_Stuck(ping, moment) for ping in pings if ping.seconds() >= awhile]
-    excused = {now.lock.address for loop in stuck for now in moment.locks if now.infos and loop.holds(now, moment)}
+    wanted = [now for now in moment.locks if now.infos or now.lock.address in suspects]
+    excused = {now.lock.address for loop in stuck for now in wanted if loop.holds(now, moment)}
     found += _of_holders([now for now in late if now.lock.address not in excused], moment)
     found += [loop.cause(moment) for loop in stuck]
     return sorted(found, key=lambda cause: KINDS.index(cause.kind))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, Protocol
 
 from aiolots import _asyncio_graph as tasks_of
@@ -147,7 +147,19 @@ class LoopProbe:
         """In a forked child."""
 
 
-def probe_of(thing: Any) -> Probe:
+def probes_of(things: Iterable[Any]) -> list[Probe]:
+    """Return the probes of all of these; of none, if there is one that cannot be probed: TypeError."""
+    made: list[Probe] = []
+    try:
+        made.extend(map(_probe_of, things))
+    except BaseException:
+        for each in made:
+            each.end()
+        raise
+    return made
+
+
+def _probe_of(thing: Any) -> Probe:
     """Return the probe of a lock, an event loop, or a function; a probe as it is. TypeError for anything else."""
     if isinstance(thing, (_Prober, LoopProbe)):
         return thing
