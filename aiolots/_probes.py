@@ -29,7 +29,7 @@ class Probe(Protocol):
         """Whether what was tried last has taken longer than that."""
         raise NotImplementedError
 
-    def begin(self, timeout: float) -> None:
+    def begin(self, timeout: float, /) -> None:
         """Try once more, unless the last try is under way. Never waits."""
 
     def end(self) -> None:

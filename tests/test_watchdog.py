@@ -125,7 +125,7 @@ def test_every_probe_has_its_own_thread(reports: list[str]) -> None:
 def test_a_loop_that_is_stuck(kind: str, reports: list[str]) -> None:
     go_on = threading.Event()
     with new_loop(kind) as loop:
-        start(loop.call(lambda: _running_loop()), timeout=0.3)
+        start(loop.call(_running_loop), timeout=0.3)
         rounds()
         assert reports == []
         stuck = in_thread(loop.call, lambda: go_on.wait(WATCHDOG))
