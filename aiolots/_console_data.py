@@ -54,7 +54,7 @@ class Source:
         cycles = deadlocks(moment)
         self._pings.wait(_PATIENCE)
         found = causes(moment, cycles, pings)
-        answer = {"process": process(self._began), "causes": [cause_as_json(cause) for cause in found]}
+        answer: dict[str, Any] = {"process": process(self._began), "causes": [cause_as_json(cause) for cause in found]}
         everything = command == "dump"
         if command != "tree":
             answer |= locks(moment, stacks=everything)

@@ -102,7 +102,8 @@ class LockProbe(_Prober):
 
     def _try(self, timeout: float) -> bool:
         request = self._method(timeout)
-        self._held.extend(map(type(request).acquire, (request,)))  # one step for the native front: a fork finds it noted
+        acquire: Callable[[Any], Any] = type(request).acquire
+        self._held.extend(map(acquire, (request,)))  # one step for the native front: a fork finds it noted
         guard = self._held[0]
         if guard is not None:
             guard.release()
