@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from aiolots import _timeout_report as _timeout_report
-from aiolots import deadlock, lowlevel, tracking
+from aiolots import console, deadlock, lowlevel, tracking, watchdog
 from aiolots._audit import Finding, audit
 from aiolots._barrier import Barrier
 from aiolots._blocking import LoopBlockPolicy, loop_block_policy, set_loop_block_policy
@@ -78,6 +78,7 @@ __all__ = [
     "UpgradableGuard",
     "WriteGuard",
     "audit",
+    "console",
     "deadlock",
     "decode",
     "get_include",
@@ -85,7 +86,10 @@ __all__ = [
     "lowlevel",
     "set_loop_block_policy",
     "tracking",
+    "watchdog",
 ]
 
 deadlock.start_as_environment_says()
 tracking.start_as_environment_says()
+console.serve_as_environment_says()
+watchdog.start_as_environment_says()

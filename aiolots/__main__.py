@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Sequence
 
+from aiolots import _console_cli
 from aiolots._word import decode
 from aiolots.demo import cli, options
 
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     word.add_argument("word", type=lock_word, help="as lock.word or a debugger gives it: 24, 0x18, 0b11000")
     word.add_argument("--json", action="store_true", help="print one JSON object")
     word.set_defaults(run=decode_word)
+    _console_cli.add_commands(commands)
     parsed = parser.parse_args(arguments)
     status: int = parsed.run(parsed)
     return status

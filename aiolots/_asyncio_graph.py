@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any
 
-from aiolots import _loops
+from aiolots import _asyncio_port, _loops
 
 Task = asyncio.Task[Any]
 
@@ -65,6 +65,21 @@ def thread_of(loop: asyncio.AbstractEventLoop, frames: dict[int, set[int]]) -> i
         frame = None if task is None else getattr(task.get_coro(), "cr_frame", None)
         ident = next((ident for ident, ids in frames.items() if id(frame) in ids), None) if frame is not None else None
     return ident
+
+
+def is_loop(thing: object) -> bool:
+    """Whether it is an event loop of asyncio, or one like it."""
+    return isinstance(thing, asyncio.AbstractEventLoop)
+
+
+def thread_of_any(loop: Any, frames: dict[int, set[int]]) -> int | None:
+    """Do the same for a loop of any library: None, if it is not asyncio's."""
+    return thread_of(loop, frames) if isinstance(loop, asyncio.AbstractEventLoop) else None
+
+
+def loops_of(tasks: Iterable[Task]) -> list[tuple[Any, _loops.Library]]:
+    """Return the loops of these tasks, each with its library."""
+    return [(loop, _asyncio_port) for loop in {id(task.get_loop()): task.get_loop() for task in tasks}.values()]
 
 
 def name_of(task: Task) -> str:

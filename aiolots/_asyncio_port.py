@@ -29,7 +29,7 @@ def watch(loop: asyncio.AbstractEventLoop, port: Port) -> None:
     try:
         loop.add_reader(port.descriptor, bell)
     except NotImplementedError:
-        _bell.watch_from_a_thread(loop, port, _has_ended, _call_from_a_thread)
+        _bell.watch_from_a_thread(loop, port, _has_ended, call_from_a_thread)
         return
     # The loop alone keeps the bell: when it is closed it lets go of it, and that is how we learn of it.
     weakref.finalize(bell, _bell.close_port, weakref.ref(port)).atexit = False
@@ -51,7 +51,13 @@ def _has_ended(loop: asyncio.AbstractEventLoop) -> bool:
     return loop.is_closed()
 
 
-def _call_from_a_thread(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+def is_running(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether some thread runs it now."""
+    return loop.is_running()
+
+
+def call_from_a_thread(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+    """Call it on the loop's thread, soon; RuntimeError if the loop has ended. From any thread, never waits."""
     loop.call_soon_threadsafe(function)
 
 

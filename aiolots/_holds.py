@@ -48,6 +48,7 @@ class Hold:
     by_some_task: bool  # of the loop on that thread: which one is not known
     of_task: bool  # taken with the task's colour
     identity: tuple[Any, ...] = field(repr=False)
+    token: int = 0  # of the thread that acquired it, where nobody has it in hand
 
     def __str__(self) -> str:
         return MODE_NAMES[self.mode]
@@ -134,7 +135,7 @@ def _holds_of(lock: Any, in_hand: InHand, ident_of: Callable[[int], int | None])
         left[kind] -= 1
         owners = () if ident is None else (("thread", ident),)
         identity = ("noted", id(lock), holder.mode, holder.thread, holder.is_task)
-        found.append(Hold(lock, holder.mode, owners, None, holder.is_task, holder.is_task, identity))
+        found.append(Hold(lock, holder.mode, owners, None, holder.is_task, holder.is_task, identity, holder.thread))
     return found
 
 
@@ -153,4 +154,4 @@ def _owned(lock: Any, ident_of: Callable[[int], int | None], place: str | None) 
     else:
         ident = ident_of(hold.thread)
         owners = () if ident is None else (("thread", ident),)
-    return [Hold(lock, MUTEX, owners, place, False, hold.of_task, ("owned", id(lock), id(hold)))]
+    return [Hold(lock, MUTEX, owners, place, False, hold.of_task, ("owned", id(lock), id(hold)), hold.thread)]

@@ -46,6 +46,13 @@ class Library(Protocol):
         """Suspend the task until set_result, or for some seconds: False. Cancelled, it may call `leave` at once."""
         raise NotImplementedError
 
+    def is_running(self, loop: Any, /) -> bool:
+        """Whether some thread runs it now."""
+        raise NotImplementedError
+
+    def call_from_a_thread(self, loop: Any, function: Callable[[], None], /) -> None:
+        """Call it on the loop's thread, soon; RuntimeError if the loop has ended. From any thread, never waits."""
+
     def call_soon(self, loop: Any, function: Callable[[], None], /) -> None:
         """Call it on the loop's own thread, after what is being done there now. Nothing, if the loop has ended."""
 
@@ -93,7 +100,7 @@ class Port:
         self.mailbox: Any = ffi.gc(mailbox, _end_mailbox)
         self.address = int(ffi.cast(ADDRESS, mailbox))
         self._loop = weakref.ref(loop)
-        self._library = _library_of(loop)
+        self._library = library_of(loop)
         self.waiting: dict[int, Any] = {}
         self._buffer: Any = ffi.new(COOKIES, _AT_ONCE)
         self._draining = self._again = self._left = self.closed = False
@@ -176,6 +183,22 @@ class Port:
                     self._library.call_soon(loop, self.drain)
 
 
+def every_loop() -> list[tuple[Any, Library]]:
+    """Return the loops of which a task had to wait once, each with its library. For diagnosis: never waits."""
+    found = [(port._loop(), port._library) for port in _copied(_every_port) if not port.closed]
+    return [(loop, library) for loop, library in found if loop is not None]
+
+
+def _copied(ports: weakref.WeakSet[Port]) -> list[Port]:
+    """Copy what other threads change meanwhile."""
+    for _ in range(1000):
+        try:
+            return list(ports)
+        except RuntimeError:
+            continue
+    return []
+
+
 def use_drain(drain: Callable[[Port, bool], None]) -> None:
     """Let every port be drained by a function of the native front."""
 
@@ -233,10 +256,16 @@ def running() -> Any:
     return trio.token() if trio is not None and trio.runs_here(loop) else loop
 
 
-def _library_of(loop: Any) -> Library:
+def is_token(loop: Any) -> bool:
+    """Whether it is what stands for a run of trio."""
     trio = _trio_if_loaded()
-    if trio is not None and isinstance(loop, trio.Token):
-        return trio  # type: ignore[no-any-return]
+    return trio is not None and isinstance(loop, trio.Token)
+
+
+def library_of(loop: Any) -> Library:
+    """Return the library that a loop is of."""
+    if is_token(loop):
+        return _trio  # type: ignore[no-any-return]
     return _asyncio_port
 
 
@@ -284,12 +313,12 @@ def needs_a_loop() -> Any:
 def current_task() -> Any:
     """Return the running task, or None: no loop runs here, or it runs a plain callback."""
     loop = running()
-    return None if loop is None else _library_of(loop).current_task()
+    return None if loop is None else library_of(loop).current_task()
 
 
 def task_id() -> int:
     """Return a number that names the running task while it lives; 0 outside of any."""
-    return _library_of(running()).task_id()
+    return library_of(running()).task_id()
 
 
 def moment_after(seconds: float | None) -> float | None:

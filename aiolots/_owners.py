@@ -80,7 +80,7 @@ _HOME = __file__.removesuffix("_owners.py") + "_"
 _STANDARD = threading.__file__.removesuffix("threading.py")
 
 
-def _is_users(code: CodeType) -> bool:
+def is_users(code: CodeType) -> bool:
     """Whether it is neither code of this package nor of the standard library."""
     name = code.co_filename
     return not name.startswith((_HOME, "<frozen")) and not (name.startswith(_STANDARD) and "site-packages" not in name)
@@ -99,7 +99,7 @@ def stack(frames: Iterator[FrameType]) -> tuple[str, ...]:
 
 def waits_at(frames: Iterator[FrameType]) -> str:
     """Return the innermost place that is the user's own."""
-    return next((_where(frame) for frame in frames if _is_users(frame.f_code)), "a place that is not known")
+    return next((_where(frame) for frame in frames if is_users(frame.f_code)), "a place that is not known")
 
 
 def _where(frame: FrameType) -> str:
@@ -114,7 +114,7 @@ def open_withs(frames: Iterator[FrameType]) -> tuple[str, ...]:
     """
     found: list[str] = []
     for frame in frames:
-        if _is_users(frame.f_code):
+        if is_users(frame.f_code):
             found.extend(place((frame.f_code, at)) for at in _exits(frame.f_code, frame.f_lasti))
     return tuple(found)
 

@@ -110,6 +110,16 @@ def _watch_on(run: Token, port: Port) -> None:
         _watch_from_a_thread(run, port)
 
 
+def is_running(_run: Token) -> bool:
+    """Whether some thread runs it now: there is a token from the run's begin on."""
+    return True
+
+
+def call_from_a_thread(run: Token, function: Callable[[], None]) -> None:
+    """Call it on the run's thread, soon; RuntimeError if it has ended. From any thread, never waits."""
+    run.run_sync_soon(function)
+
+
 def _watch_from_a_thread(run: Token, port: Port) -> None:
     found = weakref.ref(port)
 

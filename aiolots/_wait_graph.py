@@ -75,6 +75,7 @@ class Look:
     tasks: dict[int, Any] = field(default_factory=dict[int, Any])
     needs: dict[Node, list[Need]] = field(default_factory=dict[Node, list[Need]])
     holds: list[Hold] = field(default_factory=list[Hold])  # of all locks that are waited for
+    in_hand: InHand | None = None
     stuck: set[Node] = field(default_factory=set[Node])
     loop_threads: dict[int, int | None] = field(default_factory=dict[int, int | None])  # of a loop's id
     kept: list[Any] = field(default_factory=list[Any])
@@ -96,12 +97,17 @@ def _ticket(info: _Info) -> tuple[Any, ...]:
 
 
 def _infos_without_limit() -> list[_Info]:
-    return [i for i in _infos(NULL) if i.word and not i.is_timed and not i.expects and i.state == QUEUED]
+    return [info for info in infos_of_locks() if not info.is_timed]
 
 
-def look() -> Look:
-    """Look at everything once."""
-    infos = [(info, contended.get(info.word)) for info in _infos_without_limit()]
+def infos_of_locks() -> list[_Info]:
+    """Return who waits for a lock, with a limit or without."""
+    return [i for i in _infos(NULL) if i.word and not i.expects and i.state == QUEUED]
+
+
+def look(*, everybody: bool = False) -> Look:
+    """Look at everything once. `everybody`: who waits with a limit too, for a picture of it all; nobody is found stuck then."""
+    infos = [(info, contended.get(info.word)) for info in (infos_of_locks() if everybody else _infos_without_limit())]
     seen = Look()
     active = seen.threads.active
     for info, _ in infos:
@@ -115,8 +121,9 @@ def look() -> Look:
     waits = [(node_of(info), info, lock) for info, lock in infos if lock is not None and _is_known(info, seen)]
     _task_waits(seen, results)
     awaited_locks = {node: info.word for node, info, _ in waits}
-    in_hand = InHand(seen.tasks.values() if waits else (), lambda task: awaited_locks.get(("task", id(task)), 0))
-    seen.kept += [in_hand, waits]
+    looked_at = seen.tasks.values() if waits or everybody else ()
+    in_hand = seen.in_hand = InHand(looked_at, lambda task: awaited_locks.get(("task", id(task)), 0))
+    seen.kept += [waits]
     holds: dict[int, list[Hold]] = {}
     draining = {info.word: node for node, info, _ in waits if info.draining}
     for node, info, lock in waits:
@@ -125,7 +132,8 @@ def look() -> Look:
             seen.holds += holds[info.word]
         seen.needs.setdefault(node, []).extend(_needs_of(info, lock, holds[info.word], draining.get(info.word)))
     _loops_that_stand_still(seen)
-    _find_stuck(seen)
+    if not everybody:
+        _find_stuck(seen)
     return seen
 
 
