@@ -78,8 +78,9 @@ def thread_of_any(loop: Any, frames: dict[int, set[int]]) -> int | None:
 
 
 def loops_of(tasks: Iterable[Task]) -> list[tuple[Any, _loops.Library]]:
-    """Return the loops of these tasks, each with its library."""
-    return [(loop, _asyncio_port) for loop in {id(task.get_loop()): task.get_loop() for task in tasks}.values()]
+    """Return the loops of these tasks, each with its library; of asyncio's alone."""
+    loops = [task.get_loop() for task in tasks if asyncio.Task in type(task).__mro__]
+    return [(loop, _asyncio_port) for loop in {id(loop): loop for loop in loops}.values()]
 
 
 def name_of(task: Task) -> str:

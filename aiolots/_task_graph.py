@@ -35,7 +35,7 @@ def every_task() -> list[Any]:
 
 
 def loop_of(task: Any) -> Any:
-    """Return what runs the task: an event loop; of trio the runner."""
+    """Return what runs the task: an event loop; of trio what stands for the run."""
     return _of(task).loop_of(task)
 
 

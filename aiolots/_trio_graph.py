@@ -78,13 +78,17 @@ def every_task() -> list[Task]:
 
 
 def loop_of(task: Task) -> Any:
-    """Return the run's runner."""
-    return task._runner
+    """Return the run's token, which its port knows it by; a run that has none: its runner."""
+    return _name_of_run(task._runner)
+
+
+def _name_of_run(runner: Any) -> Any:
+    return runner if runner.trio_token is None else runner.trio_token
 
 
 def thread_of(loop: Any, _frames: dict[int, set[int]]) -> int | None:
     """Return the ident of the thread that runs it."""
-    return _runners().get(id(loop), (None, None))[1]
+    return next((ident for runner, ident in _runners().values() if _name_of_run(runner) is loop), None)
 
 
 def name_of(task: Task) -> str:
