@@ -84,8 +84,9 @@ def thread_of_any(loop: Any, frames: dict[int, set[int]]) -> int | None:
 
 
 def loops_of(tasks: Iterable[Task]) -> list[tuple[Any, _loops.Library]]:
-    """Return the loops of these tasks, each with its library."""
-    return [(loop, _asyncio_port) for loop in {id(task.get_loop()): task.get_loop() for task in tasks}.values()]
+    """Return the loops of these tasks, each with its library; of asyncio's alone."""
+    loops = [task.get_loop() for task in tasks if asyncio.Task in type(task).__mro__]
+    return [(loop, _asyncio_port) for loop in {id(loop): loop for loop in loops}.values()]
 
 
 def name_of(task: Task) -> str:
@@ -177,7 +178,11 @@ def name_of_loop(task: Any) -> str:
 
 def in_hand(task: Task) -> Iterator[tuple[Any, str]]:
     """Yield what the chain refers to: (object, ""), and (object, name of the bound method) of what it will call."""
-    for step in chain(task):
+    return _in_hand_of(task.get_coro())
+
+
+def _in_hand_of(coroutine: Any) -> Iterator[tuple[Any, str]]:
+    for step in _chain_of(coroutine):
         for thing in gc.get_referents(step) if any(type(step) is kind for kind, _ in _FRAMES) else ():
             if type(thing).__name__ in _BOUND:
                 yield getattr(thing, "__self__", None), getattr(thing, "__name__", "")
@@ -293,6 +298,11 @@ def may_be_ended(task: Task) -> bool:
         isinstance(callback, functools.partial) and getattr(callback.func, "__name__", "") == "_release_waiter"
         for callback in _callbacks(task)
     )
+
+
+def end_wait_soon(task: Task, _error: BaseException) -> None:
+    """Have a task cancelled, on its loop's thread."""
+    task.get_loop().call_soon_threadsafe(task.cancel)
 
 
 def _is_stream(thing: Any) -> bool:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import Any, cast
 
 from aiolots import _hands, _reach, _threads, _wait_graph, deadlock
 from aiolots._cycles import Cycle
@@ -66,11 +67,13 @@ def causes(
 ) -> list[Cause]:
     """Name what is wrong, the worst first. `suspects`: addresses of locks that were late, though nobody may wait now."""
     found = [*_corruptions(moment), *(_of_cycle(cycle) for cycle, _ in cycles)]
-    explained = {key[1] for _, keys in cycles for key in keys if isinstance(key, tuple) and key[0] == "lock"}
+    stuck_keys = [cast("tuple[Any, ...]", key) for _, keys in cycles for key in keys]
+    explained = {key[1] for key in stuck_keys if key[0] == "lock"}
     late = [now for now in moment.locks if _longest(now, moment) >= awhile or now.lock.address in suspects]
     late = [now for now in late if now.lock.address not in explained and not now.word.problems]
     stuck = [_Stuck(ping, moment) for ping in pings if ping.seconds() >= awhile]
-    excused = {now.lock.address for loop in stuck for now in moment.locks if now.infos and loop.holds(now, moment)}
+    wanted = [now for now in moment.locks if now.infos or now.lock.address in suspects]
+    excused = {now.lock.address for loop in stuck for now in wanted if loop.holds(now, moment)}
     found += _of_holders([now for now in late if now.lock.address not in excused], moment)
     found += [loop.cause(moment) for loop in stuck]
     return sorted(found, key=lambda cause: KINDS.index(cause.kind))

@@ -6,12 +6,13 @@ import json
 import os
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from aiolots import _console_path
 from aiolots._console_server import PROTOCOL
 
 _PIECE = 1 << 16
+Answer = dict[str, Any]
 
 
 class NobodyToAsk(Exception):
@@ -88,12 +89,13 @@ def ask(path: Path, command: str, seconds: float) -> dict[str, Any]:
     except OSError as error:
         raise NoAnswer(f"{path}: {error.strerror or error}") from None
     try:
-        answer = json.loads(read)
+        read_answer: object = json.loads(read)
     except ValueError:
         raise NoAnswer(
             f"{path}: the connection was closed without an answer: it is served by another user, or its process ended"
         ) from None
-    if not isinstance(answer, dict) or answer.get("aiolots") != PROTOCOL:
+    answer = cast("Answer", read_answer) if isinstance(read_answer, dict) else Answer()
+    if answer.get("aiolots") != PROTOCOL:
         raise NoAnswer(f"{path}: the answer is of another version than this one, {PROTOCOL}: use the aiolots of that process")
     if "error" in answer:
         raise NoAnswer(f"{path}: {answer['error']}")

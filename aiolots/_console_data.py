@@ -54,7 +54,7 @@ class Source:
         cycles = deadlocks(moment)
         self._pings.wait(_PATIENCE)
         found = causes(moment, cycles, pings)
-        answer = {"process": process(self._began), "causes": [cause_as_json(cause) for cause in found]}
+        answer: dict[str, Any] = {"process": process(self._began), "causes": [cause_as_json(cause) for cause in found]}
         everything = command == "dump"
         if command != "tree":
             answer |= locks(moment, stacks=everything)
@@ -209,7 +209,10 @@ class _Tree:
         for node, needs in moment.look.needs.items():
             for need in needs:
                 for other in self._owing(need):
-                    self._below.setdefault(other, []).append((node, self._wait(node, need)))
+                    below, wait = self._below.setdefault(other, []), self._wait(node, need)
+                    # Who waits for one lock may need two things of the same owner: its share, and its turn as a writer.
+                    if not any(known == node and same["for"] == wait["for"] for known, same in below):
+                        below.append((node, wait))
         in_cycles = {str(owner) for cycle, _ in cycles for owner in cycle.owners}
         waiting = set(moment.look.needs)
         self._circles = [key for key in self._sorted() if self._name(key) in in_cycles]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -51,7 +51,7 @@ def _text(lines: Iterator[Line]) -> Any:
 
 
 @contextmanager
-def live() -> Iterator[_Show]:
+def live() -> Generator[_Show]:
     """Yield what shows the locks in place, as a terminal's whole screen if rich is there; else one below the other."""
     console = _rich()
     if console is None:

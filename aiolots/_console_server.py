@@ -27,7 +27,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from aiolots import _console_path
 
@@ -163,10 +163,11 @@ class Server:
 
     def _answered(self, line: bytes) -> dict[str, Any]:
         try:
-            question = json.loads(line)
+            found: object = json.loads(line)
         except (ValueError, RecursionError):
             return {"error": "a question is one JSON object on one line"}
-        if not isinstance(question, dict) or question.get("aiolots") != PROTOCOL:
+        question = cast("dict[str, Any]", found) if isinstance(found, dict) else dict[str, Any]()
+        if question.get("aiolots") != PROTOCOL:
             return {"error": f'a question is {{"aiolots": {PROTOCOL}, "command": ...}}: this process knows no other version'}
         try:
             return self._answer(question)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from aiolots import _asyncio_graph as tasks_of
 from aiolots import _owners
+from aiolots import _task_graph as tasks_of
 from aiolots._holds import ALONE, Hold
 from aiolots._lib import READ, READ_RECURSIVE, UPGRADE, WRITE
 from aiolots._wait_graph import Look, Need, Step, Wait, name_of
@@ -110,7 +110,7 @@ def _owner(step: Step, holds: Iterable[Hold], seen: Look, seconds_of: Callable[[
         frames, name, loop = list(seen.threads.calls(number)), seen.threads.name(number), None
     else:
         task = seen.tasks[number]
-        frames, name, loop = list(tasks_of.frames(task)), tasks_of.name_of(task), repr(tasks_of.loop_of(task))
+        frames, name, loop = list(tasks_of.frames(task)), tasks_of.name_of(task), tasks_of.name_of_loop(task)
     wait = step.need.wait
     return Owner(
         kind=kind,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from aiolots import _asyncio_graph as tasks_of
+from aiolots import _task_graph as tasks_of
 from aiolots import _track
 from aiolots._front import NATIVE, FairMutexFront, MutexFront, ReentrantFront, RwLockFront
 from aiolots._lib import FAIR_MUTEX, MUTEX, READ, READ_RECURSIVE, UPGRADABLE, WRITE
@@ -148,7 +148,7 @@ def _owned(lock: Any, ident_of: Callable[[int], int | None], place: str | None) 
     if note is None:
         return []
     task, thread, of_task, _, number = note
-    if hasattr(task, "get_coro"):
+    if tasks_of.is_task(task):
         owners: tuple[Node, ...] = (("task", id(task)),)
     else:
         ident = ident_of(thread)

@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from aiolots import _asyncio_graph as tasks_of
 from aiolots import _owners, _threads, _wait_graph
+from aiolots import _task_graph as tasks_of
 from aiolots._holds import Hold, InHand, Node, holds_of
 from aiolots._waiters import _Info, _infos, _word_of, contended
 from aiolots._word import DecodedWord, decode

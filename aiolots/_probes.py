@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, Protocol
 
 from aiolots import _asyncio_graph as tasks_of
@@ -29,7 +29,7 @@ class Probe(Protocol):
         """Whether what was tried last has taken longer than that."""
         raise NotImplementedError
 
-    def begin(self, timeout: float) -> None:
+    def begin(self, timeout: float, /) -> None:
         """Try once more, unless the last try is under way. Never waits."""
 
     def end(self) -> None:
@@ -102,7 +102,8 @@ class LockProbe(_Prober):
 
     def _try(self, timeout: float) -> bool:
         request = self._method(timeout)
-        self._held.extend(map(type(request).acquire, (request,)))  # one step for the native front: a fork finds it noted
+        acquire: Callable[[Any], Any] = type(request).acquire
+        self._held.extend(map(acquire, (request,)))  # one step for the native front: a fork finds it noted
         guard = self._held[0]
         if guard is not None:
             guard.release()
@@ -147,7 +148,19 @@ class LoopProbe:
         """In a forked child."""
 
 
-def probe_of(thing: Any) -> Probe:
+def probes_of(things: Iterable[Any]) -> list[Probe]:
+    """Return the probes of all of these; of none, if there is one that cannot be probed: TypeError."""
+    made: list[Probe] = []
+    try:
+        made.extend(map(_probe_of, things))
+    except BaseException:
+        for each in made:
+            each.end()
+        raise
+    return made
+
+
+def _probe_of(thing: Any) -> Probe:
     """Return the probe of a lock, an event loop, or a function; a probe as it is. TypeError for anything else."""
     if isinstance(thing, (_Prober, LoopProbe)):
         return thing

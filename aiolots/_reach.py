@@ -17,14 +17,14 @@ from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any
 
-from aiolots import _asyncio_graph as tasks_of
 from aiolots import _owners
+from aiolots import _task_graph as tasks_of
 from aiolots._holds import Node
 
 _STEPS = 4
 _MOST_OBJECTS = 20_000
 _LOOPS = f"{os.sep}asyncio{os.sep}"
-# What leads to everything, or to nothing.
+# What leads to everything, or to nothing. By its type: what an object says of its class, its own code may say.
 _NOT_ENTERED = (type, types.ModuleType, types.CodeType, types.FrameType, str, bytes, int, float, bool, type(None))
 
 
@@ -59,7 +59,7 @@ def _variables(frame: FrameType) -> Iterator[Any]:
     local = frame.f_locals
     for name, value in list(local.items()):
         yield value
-        if type(local) is dict and hasattr(type(value), "release"):
+        if type(local) is dict and any("release" in vars(kind) for kind in type(value).__mro__):
             local.pop(name, None)
 
 
@@ -68,12 +68,12 @@ def _follow(things: list[Any], who: Node, wanted: set[int], found: dict[int, Nod
     for _ in range(_STEPS):
         inner: list[Any] = []
         for thing in things:
-            if id(thing) in seen or isinstance(thing, _NOT_ENTERED):
+            if id(thing) in seen or issubclass(type(thing), _NOT_ENTERED):
                 continue
             seen.add(id(thing))
             if id(thing) in wanted:
                 found.setdefault(id(thing), who)
-            elif isinstance(thing, types.FunctionType):  # what it closes over, not its module
+            elif type(thing) is types.FunctionType:  # what it closes over, not its module
                 inner += thing.__closure__ or ()
             else:
                 inner += gc.get_referents(thing)

@@ -19,7 +19,7 @@ import trio
 from trio.lowlevel import Abort, enable_ki_protection
 from trio.lowlevel import TrioToken as Token  # what a loop is, here
 
-from aiolots import _bell
+from aiolots import _bell, _trio_graph  # with which the wait graph looks at tasks of trio from now on
 
 if TYPE_CHECKING:
     from aiolots._loops import Port
@@ -84,6 +84,7 @@ class _Run(trio.abc.Instrument):
 
 def watch(run: Token, port: Port) -> None:
     """Have the mailbox watched by a task of the run."""
+    _trio_graph.note_run()
     trio.lowlevel.add_instrument(_Run(port))
     try:
         trio.lowlevel.spawn_system_task(_answer, port, name="aiolots bell")

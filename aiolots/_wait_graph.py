@@ -1,7 +1,7 @@
-"""The wait graph: threads and tasks of every loop, and what each of them waits for.
+"""The wait graph: threads and tasks of every loop, asyncio's and trio's, and what each of them waits for.
 
     thread, task   waits for a lock                the holds that keep it out; a reader: the writer that waits for readers
-    task           awaits a task, gather, group    that task; all children that have not ended
+    task           awaits a task, gather, group    that task; all children that have not ended (also of trio's nursery)
     task           awaits a future                 what it is chained to: the thread that runs it, the future of a shield
     task           its loop's thread sleeps        that thread
     thread         Thread.join                     that thread
@@ -26,8 +26,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from aiolots import _asyncio_graph as tasks_of
 from aiolots import _owners
+from aiolots import _task_graph as tasks_of
 from aiolots._holds import ALONE, Hold, InHand, Node, holds_of
 from aiolots._lib import NULL, QUEUED, READ, READ_RECURSIVE, UPGRADABLE, UPGRADE
 from aiolots._waiters import MODE_NAMES, _Info, _infos, contended
@@ -144,7 +144,7 @@ def node_of(info: _Info) -> Node:
 
 
 def _is_known(info: _Info, seen: Look) -> bool:
-    """Tasks of trio are not: what ends their waits is not known."""
+    """A task that is not, has ended, or is of a run of trio that was not found."""
     return info.owner in (seen.tasks if info.is_task else seen.threads.frames)
 
 

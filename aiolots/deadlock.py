@@ -5,7 +5,7 @@
 
     aiolots.deadlock.start()        # watch from a thread of its own; the log gets each deadlock once, as CRITICAL
 
-A deadlock is a cycle of threads and tasks (of every asyncio or uvloop loop) of which each waits for the next one: for a lock
+A deadlock is a cycle of threads and tasks (of asyncio, uvloop and trio) of which each waits for the next one: for a lock
 that it holds, for its end (`await task`, gather, TaskGroup, Thread.join), for its result (to_thread, run_coroutine_threadsafe),
 or, a task, for its loop's thread that sleeps. What is reported was seen twice, with the same tickets, futures and holders.
 
@@ -15,7 +15,7 @@ meant as far as owners release their own guards and nobody is cancelled: a guard
 released by that one. A guard that tasks have in hand (a variable, a `with`) is theirs; that several have is not counted as
 long as one of them can run.
 
-What cannot be seen: tasks of trio; with the GIL switched off any task, and what threads do but wait for locks; who holds what
+What cannot be seen: with the GIL switched off any task, and what threads do but wait for locks; who holds what
 was put into an object or a container in a task (then it is said to be held by a task of the loop on that thread, and found
 only where that thread sleeps); and a thread that never had to wait for a lock, is not the one that imported aiolots and
 never called check(), but holds one while it joins another.

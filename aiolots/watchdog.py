@@ -78,15 +78,12 @@ class _Watchdog:
 
     def _look(self) -> None:
         self._since.look()
-        tasks = tasks_of.every_task() if self.probes is None and _wait_graph._nothing_moves_while_we_look() else []
-        pings = (
-            self._pings.ask(tasks) if self.probes is None else [p.ping for p in self.probes if isinstance(p, _probes.LoopProbe)]
-        )
+        pings = self._pings.ask(_tasks()) if self.probes is None else []
         late = self._late(pings)
         new = [name for name in late if name not in self._reported]
         self._reported = set(late)
         if new:
-            self._report(self._text(new, pings, {address for address in late.values() if address is not None}))
+            self._report(self._text(new, {address for address in late.values() if address is not None}))
 
     def _late(self, pings: list[Ping]) -> dict[str, int | None]:
         """Return what is late, and the addresses of the locks among that."""
@@ -100,10 +97,15 @@ class _Watchdog:
                 found[f"{label_of(lock)}, for somebody who waits for it"] = info.word
         return found | {f"event loop {ping.loop!r}": None for ping in pings if ping.seconds() >= self._timeout}
 
-    def _text(self, late: list[str], pings: list[Ping], suspects: set[int]) -> str:
+    def _text(self, late: list[str], suspects: set[int]) -> str:
+        awhile = min(AWHILE, self._timeout)
+        pings = self._pings.ask(_tasks())
+        self._pings.wait(awhile)  # a lock that was late may be held where a loop is stuck
+        pings += [probe.ping for probe in self.probes or () if isinstance(probe, _probes.LoopProbe)]
+        pings = list({id(ping.loop): ping for ping in pings}.values())
         moment = Moment(self._since)
         cycles = deadlocks(moment)
-        found = causes(moment, cycles, pings, min(AWHILE, self._timeout), suspects)
+        found = causes(moment, cycles, pings, awhile, suspects)
         answer = _console_data.locks(moment, stacks=False)
         answer |= {
             "causes": [_console_data.cause_as_json(cause) for cause in found],
@@ -112,6 +114,10 @@ class _Watchdog:
             "threads": _console_data.threads(moment),
         }
         return _console_dump.report(late, self._timeout, answer)
+
+
+def _tasks() -> list[Any]:
+    return tasks_of.every_task() if _wait_graph._nothing_moves_while_we_look() else []
 
 
 _watchdog: _Watchdog | None = None
@@ -150,16 +156,14 @@ def start(
         raise ValueError("timeout and interval are to be above 0 seconds")
     if action not in _ACTIONS:
         raise ValueError(f"a watchdog's action is one of {', '.join(_ACTIONS)}, not {action!r}")
-    wanted = None if probes is None else list(probes)
     report: Callable[[str], object] = _outlets.abort
     if action == "dump":
-        report = _outlets.to_file(
-            _console_path.private_folder() / f"{os.getpid()}.watchdog" if file is None else Path(file).absolute()
-        )
+        default = _console_path.private_folder() / f"{os.getpid()}.watchdog" if file is None else Path(file)
+        report = _outlets.to_file(default.absolute())
+    made = None if probes is None else _probes.probes_of(probes)
     stop()
     if action == "log":
         report = _outlets.Log()
-    made = None if wanted is None else [_probes.probe_of(thing) for thing in wanted]
     _watchdog = _Watchdog(timeout, interval, made, report)
     _watchdog.thread.start()
 

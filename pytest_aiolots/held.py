@@ -15,8 +15,8 @@ import weakref
 from dataclasses import dataclass
 from typing import Any
 
-from aiolots import _asyncio_graph as tasks_of
 from aiolots import _living, _owners
+from aiolots import _task_graph as tasks_of
 from aiolots._holds import _MODES, Hold, InHand, _share, holds_of
 from aiolots._lib import MUTEX
 from aiolots._pure import PureLock
@@ -63,7 +63,8 @@ def holds(locks: list[Any]) -> list[Held]:
             things = [tasks.get(number) if kind == "task" else threads.active.get(number) for kind, number in hold.owners]
             where, identity = hold.place, hold.identity
             if identity[0] == "noted":
-                where, identity = _guard_of(hold, guards)
+                asked_for, identity = _guard_of(hold, guards)
+                where = where or asked_for
             found.append(Held(hold, where, tuple(thing for thing in things if thing is not None), identity))
     return found
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 from types import FrameType
 from typing import Any
 
-from aiolots import _asyncio_graph as tasks_of
 from aiolots import _owners, deadlock
+from aiolots import _task_graph as tasks_of
 from aiolots._waiters import MODE_NAMES, _Info, _infos, _word_of, contended
 from aiolots._word import decode
 from pytest_aiolots.held import holds
@@ -55,7 +55,7 @@ def _waiter(info: _Info, tasks: dict[int, Any], threads: _owners.Threads) -> str
 
 
 def _task(task: Any) -> str:
-    lines = [f"task {tasks_of.name_of(task)!r} of {tasks_of.loop_of(task)!r}, innermost call first:"]
+    lines = [f"task {tasks_of.name_of(task)!r} of {tasks_of.name_of_loop(task)}, innermost call first:"]
     return "\n".join(lines + [f"    {place}" for place in _owners.stack(tasks_of.frames(task))])
 
 

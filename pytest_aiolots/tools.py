@@ -76,6 +76,7 @@ class Tools:
         test = self._test
         assert test is not None
         blocked: list[str] = []
+        why = ""
         try:
             with _looking_for_blocked_loops(blocked, test.settings):
                 test.enter(phase)
@@ -83,8 +84,10 @@ class Tools:
                     result = yield
                 finally:
                     why = test.leave()
-        except BaseException:
+        except BaseException as error:
             self._failed = True
+            if why and not isinstance(error, pytest.fail.Exception):  # an event loop's own way of being interrupted
+                raise pytest.fail.Exception(message(why), pytrace=False) from error
             raise
         if why:
             self._failed = True

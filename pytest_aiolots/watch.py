@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 
 from aiolots import DeadlockError, _cycles, _wait_graph
-from aiolots import _asyncio_graph as tasks_of
+from aiolots import _task_graph as tasks_of
 from aiolots._cycles import Cycle
 from pytest_aiolots.report import hang_report, text_of
 from pytest_aiolots.settings import ERROR, OFF, Settings
@@ -37,6 +37,7 @@ PATIENCE = 10.0  # seconds until a test that was made to fail, and has a limit, 
 SIGNAL = getattr(signal, "SIGURG", None)
 
 Key = frozenset[object]
+_BROKEN = "it was in a deadlock, which made a test fail"
 
 
 @dataclass
@@ -62,10 +63,11 @@ class Running:
     failing_since: float = 0.0
     sent: float = 0.0
     to_raise: bool = False
+    tried: bool = False  # in this phase
 
     def enter(self, phase: str) -> None:
         """A phase begins."""
-        self.why, self.phase = "", phase
+        self.why, self.tried, self.phase = "", False, phase
 
     def leave(self) -> str:
         """It has ended. Returns what it should have failed with, if anything; what comes then has a limit of its own."""
@@ -182,8 +184,12 @@ class Watch:
         __tracebackhide__ = True
         test = self._running
         if test is not None and test.to_raise and test.phase and os.getpid() == self._pid:
-            test.to_raise = False
-            pytest.fail(message(test.why))
+            test.to_raise, first = False, not test.tried
+            test.tried = True
+            waits = tasks_of.main_task_that_waits_here() if first else None
+            if waits is None:
+                pytest.fail(message(test.why))
+            tasks_of.end_wait_soon(waits, pytest.fail.Exception(message(test.why)))  # raised here, it would break trio
 
     def _end_the_process(self, test: Running) -> None:
         self._give_up(f"{test.nodeid}: {message(test.why)}")
@@ -192,11 +198,11 @@ class Watch:
         """The test has failed, and they wait still: end the waits that nobody else will end."""
         for kind, number in nodes:
             if kind == "thread" and number != self._main:
-                raise_in_thread(number, "it was in a deadlock, which made a test fail")
+                raise_in_thread(number, _BROKEN)
             elif kind == "task":
                 for task in tasks_of.every_task():
                     if id(task) == number:
-                        tasks_of.loop_of(task).call_soon_threadsafe(task.cancel)
+                        tasks_of.end_wait_soon(task, DeadlockError(_BROKEN))
 
 
 def message(why: str) -> str:

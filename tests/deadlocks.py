@@ -334,7 +334,7 @@ def result_of_a_task() -> None:
         deadlock.check()
 
 
-def main(name: str) -> None:
+def main(kind: Callable[[], None]) -> None:
     began = time.monotonic()
 
     def reported(cycle: deadlock.Cycle) -> None:
@@ -343,7 +343,7 @@ def main(name: str) -> None:
         os._exit(0)
 
     deadlock.set_immediate(False)
-    globals()[name]()
+    kind()
     deadlock.start(interval=0.5, on_deadlock=reported)
     time.sleep(LIMIT)  # the watcher ends the process
     sys.stdout.write("nobody reported anything\n")
@@ -351,4 +351,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(globals()[sys.argv[1]])

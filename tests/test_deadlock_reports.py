@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import deadlocks
-
-SOURCE = Path(deadlocks.__file__)
+HERE = Path(__file__).parent
 PROMPTLY = 2.0  # seconds
 
 IN_ORDER = "take them in one order"
@@ -37,13 +35,24 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
     "await_group": (("task 'parent'", "task 'child'"), NOT_WHILE_HOLDING),
     "await_to_thread": (("task 'parent'", "thread 'asyncio_0'"), NOT_WHILE_HOLDING),
     "result_of_a_task": (("thread 'one'", "task 'task'"), NOT_WHILE_HOLDING),
+    "trio_two_tasks": (("task 'one'", "task 'two'"), IN_ORDER),
+    "trio_itself": (("task 'one'",), HOLDS_ALREADY),
+    "trio_task_and_thread": (("thread 'one'", "task 'two'"), IN_ORDER),
+    "trio_task_and_asyncio_task": (("task 'second'", "task 'third'"), IN_ORDER),
+    "trio_nursery": (("task 'parent'", "task 'child'"), NOT_WHILE_HOLDING),
+    "trio_to_thread": (("task 'parent'", "thread 'worker'"), NOT_WHILE_HOLDING),
+    "trio_blocks_itself": (("task 'patient'", "thread 'run'", "thread 'other'"), "write `async with` or `await`"),
 }
+
+
+def source_of(kind: str) -> Path:
+    return HERE / ("trio_deadlocks.py" if kind.startswith("trio_") else "deadlocks.py")
 
 
 def run(kind: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "tests.deadlocks", kind],
-        cwd=SOURCE.parent.parent,
+        [sys.executable, "-m", f"tests.{source_of(kind).stem}", kind],
+        cwd=HERE.parent,
         env=os.environ | environment,
         capture_output=True,
         text=True,
@@ -54,7 +63,7 @@ def run(kind: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 def marked(function: str) -> dict[str, list[int]]:
     """Return the lines that a function's marks say: who holds, who waits."""
-    source = SOURCE.read_text(encoding="utf-8").splitlines()
+    source = source_of(function).read_text(encoding="utf-8").splitlines()
     begin = next(number for number, line in enumerate(source) if line.startswith(f"def {function}("))
     found: dict[str, list[int]] = {"HOLDS": [], "WAITS": []}
     for number, line in enumerate(source[begin + 1 :], begin + 2):
@@ -89,9 +98,9 @@ def test_report_names_owners_places_and_advice(kind: str) -> None:
     assert advice in report.partition("advice: ")[2], report
     lines = marked("one_and_two" if kind in ("two_tasks", "two_loops") else kind)
     for number in lines["WAITS"]:
-        assert f"waits at {SOURCE}:{number} in" in report, report
+        assert f"waits at {source_of(kind)}:{number} in" in report, report
     for number in lines["HOLDS"]:
-        assert re.search(rf"(inside the `with` at|asked for at) {re.escape(str(SOURCE))}:{number} in", report), report
+        assert re.search(rf"(inside the `with` at|asked for at) {re.escape(str(source_of(kind)))}:{number} in", report), report
     assert "holds <aiolots." in report
 
 

@@ -137,7 +137,7 @@ def knows_the_core(path: str, text: str) -> Iterator[int]:
 
 
 def knows_event_loops(path: str, text: str) -> Iterator[int]:
-    if re.match(r"aiolots/(_(asyncio|trio)_port\.py$|_asyncio_graph\.py$|_?demo(/|\.py|_)|testing/)", path):
+    if re.match(r"aiolots/(_(asyncio|trio)_port\.py$|_(asyncio|trio)_graph\.py$|_?demo(/|\.py|_)|testing/)", path):
         return
     for line, name in imports(text, package_of(path)):
         if name.split(".")[0] in ("asyncio", "uvloop", "selectors", "trio", "anyio", "sniffio"):

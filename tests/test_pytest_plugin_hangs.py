@@ -312,6 +312,70 @@ def test_uvloop(pytester: pytest.Pytester) -> None:
     assert "deadlock: one owner waits for itself" in out
 
 
+TRIO = """
+import aiolots, pytest, trio
+
+lock = aiolots.Mutex(name="lock")
+
+def test_main_task():
+    async def main():
+        async with lock:
+            async with lock:  # MAIN
+                pass
+    trio.run(main)
+
+def test_children():
+    async def child():
+        async with lock:  # CHILD
+            pass
+    async def main():
+        async with lock, trio.open_nursery() as nursery:
+            nursery.start_soon(child)
+    trio.run(main)
+
+def test_sync():
+    async def main():
+        async with trio.open_nursery():
+            with lock, lock:  # SYNC
+                pass
+    trio.run(main)
+
+@pytest.mark.aiolots(timeout=0.5)
+def test_hang():
+    trio.run(trio.sleep_forever)
+
+def test_trio_works_still():
+    async def main():
+        async with lock:
+            await trio.lowlevel.checkpoint()
+    trio.run(main)
+
+@pytest.fixture
+def anyio_backend():
+    return "trio"
+
+@pytest.mark.anyio
+async def test_anyio():
+    async with lock:
+        async with lock:  # ANYIO
+            pass
+
+@pytest.mark.anyio
+async def test_anyio_works_still():
+    async with lock:
+        pass
+"""
+
+
+def test_trio_and_anyio_with_it(pytester: pytest.Pytester) -> None:
+    pytest.importorskip("trio")
+    out = run(pytester, TRIO, LIMIT, "-W", "ignore::aiolots.LoopBlockedWarning", passed=2, failed=5)
+    for mark in ("MAIN", "CHILD", "SYNC", "ANYIO"):
+        assert re.search(rf"waits at \S*test_it.py:{line_of(TRIO, mark)} in", out), mark
+    assert "TrioInternalError" not in out
+    assert "aiolots: did not end within 0.5 s" in out
+
+
 def test_workers_of_xdist(pytester: pytest.Pytester) -> None:
     pytest.importorskip("xdist")
     source = """

@@ -48,7 +48,9 @@ def test_the_console_names_cause_and_place(made: str) -> None:
     if line is not None:
         assert f"{SOURCE}:{line} in {made}.<locals>." in causes[0]["text"], causes
         assert any(place.startswith(f"{SOURCE}:{line} in") for place in causes[0]["places"])
-    lock = {"dead_owner_of_a_mutex": "<aiolots.Mutex 'C'>", "corruption": "<aiolots.RwLock 'routes'>"}.get(made, "<aiolots.RwLock 'A'>")
+    lock = {"dead_owner_of_a_mutex": "<aiolots.Mutex 'C'>", "corruption": "<aiolots.RwLock 'routes'>"}.get(
+        made, "<aiolots.RwLock 'A'>"
+    )
     assert causes[0]["lock"] == lock
     assert causes[0]["trouble"] == (kind != "contention")
 
@@ -83,4 +85,6 @@ def test_nothing_is_wrong() -> None:
     with trouble("nothing", AIOLOTS_WATCHDOG="0.2") as process:
         answer = _console_client.ask(process.socket, "dump", 10.0)
     assert answer["causes"] == answer["findings"] == answer["deadlocks"] == []
-    assert [(lock["name"], lock["waiting"], lock["holders"], lock["state"]) for lock in answer["locks"]] == [("A", 0, [], "unlocked")]
+    assert [(lock["name"], lock["waiting"], lock["holders"], lock["state"]) for lock in answer["locks"]] == [
+        ("A", 0, [], "unlocked")
+    ]

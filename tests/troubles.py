@@ -1,7 +1,8 @@
 """Processes with a trouble, to be looked at from outside: `python -m tests.troubles NAME`.
 
-NAME is one of the functions here, or of the deadlocks of tests/deadlocks.py. The process says "ready" when the trouble is
-there, and ends when its standard input does, or after LIMIT seconds. Lines with `# PLACE` are what a report is to name.
+NAME is one of the functions here, or of the deadlocks of tests/deadlocks.py and trio_deadlocks.py. The process says "ready"
+when the trouble is there, and ends when its standard input does, or after LIMIT seconds. Lines with `# PLACE` are what a
+report is to name.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import uvloop
 
 from aiolots import RwLock, lowlevel, set_loop_block_policy
 from aiolots._lib import WORD, ffi
-from tests import deadlocks
+from tests import deadlocks, trio_deadlocks
 from tests.deadlocks import A, C, loop_thread, thread
 from tests.waiting import parked, wait_until
 
@@ -206,7 +207,7 @@ def ends_after(function: Callable[[], Any]) -> None:
 def main(name: str) -> None:
     set_loop_block_policy("allow")
     own = globals().get(name)
-    (own or getattr(deadlocks, name))()
+    (own or getattr(trio_deadlocks if name.startswith("trio_") else deadlocks, name))()
     if own is None:
         wait_until(lowlevel.waiters)
     os.write(1, b"ready\n")

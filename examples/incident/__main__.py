@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
+import os
 import sys
 import threading
 import time
@@ -87,19 +88,28 @@ def until_true(condition: Callable[[], bool]) -> None:
 INCIDENTS = {"contention": contention, "deadlock": deadlock, "corruption": corruption}
 
 
-async def incident(name: str) -> str:
+async def incident(name: str, hold: float) -> str:
     """Play one, and return the cause that the tools found."""
     requests: list[asyncio.Task[str]] = []
     async with INCIDENTS[name]() as proxy:
         requests += [asyncio.create_task(get(proxy.port, host)) for host in HOSTS]
-        done, waiting = await asyncio.wait(requests, timeout=PATIENCE)
-        print(f"{len(waiting)} of {len(requests)} requests have no answer after {PATIENCE} s")
-        for answer in sorted({request.result() for request in done}):
-            print(f"others got: {answer}")
+        done, _ = await asyncio.wait(requests, timeout=PATIENCE)
+        answers = [request.result() for request in done]
+        print(f"{served(answers)} of {len(requests)} requests are served within {PATIENCE} s")
+        for error in sorted({answer for answer in answers if answer.startswith("LockCorruption")}):
+            print(f"the proxy says {error}")
         cause = await asyncio.to_thread(diagnose, proxy.catalog, proxy.backends)
-    answers = [answer for answer in await asyncio.gather(*requests, return_exceptions=True) if answer]
-    print(f"\n{len(answers)} of {len(requests)} requests have an answer in the end")
+        if hold:
+            print(f"\nprocess {os.getpid()} stays so for {hold:g} s", flush=True)
+            await asyncio.sleep(hold)
+    answers = [answer for answer in await asyncio.gather(*requests, return_exceptions=True) if isinstance(answer, str)]
+    print(f"\n{served(answers)} of {len(requests)} requests are served in the end")
     return cause
+
+
+def served(answers: list[str]) -> int:
+    """Return how many answers are one: not of a proxy that ended, or whose lock is corrupt."""
+    return sum(bool(answer) and not answer.startswith("LockCorruption") for answer in answers)
 
 
 def main() -> int:
@@ -108,10 +118,11 @@ def main() -> int:
     which = parser.add_mutually_exclusive_group(required=True)
     for name, make in INCIDENTS.items():
         which.add_argument(f"--{name}", dest="name", action="store_const", const=name, help=make.__doc__)
-    wanted: str = parser.parse_args().name
-    cause = asyncio.run(incident(wanted))
+    parser.add_argument("--hold", type=float, default=0, metavar="SEC", help="stay so for a while, to look from elsewhere")
+    wanted = parser.parse_args()
+    cause = asyncio.run(incident(wanted.name, wanted.hold))
     print(f"cause: {cause}")
-    return 0 if cause == wanted else 1
+    return 0 if cause == wanted.name else 1
 
 
 if __name__ == "__main__":
