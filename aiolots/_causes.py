@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
-from aiolots import _hands, _reach, _threads, _wait_graph, deadlock
+from aiolots import _hands, _reach, _threads, _track, _wait_graph, deadlock
 from aiolots._cycles import Cycle
 from aiolots._holds import Hold, Node
 from aiolots._moment import LockNow, Moment
@@ -153,10 +153,21 @@ def _blame(now: LockNow, hold: Hold, guards: list[_hands.HeldGuard], reached: di
         return None
     place = next((guard.place for guard in suspects if guard.place), None)
     asked = "" if place is None else f", asked for at {place}"
+    who = moment.holder(hold)
     kind = "dead owner" if ended else "leaked guard"
     why = "" if ended else ": no function that runs and no task refers to its guard, which is kept alive by something else"
-    text = f"{now.label} is held ({MODE_NAMES[hold.mode]}) by {moment.holder(hold)}{asked}{why}; {_queue(now, moment)}"
+    if (dead := _tracked_and_ended(now, hold, place)) is not None:
+        kind, why, who = "dead owner", "", dead
+    text = f"{now.label} is held ({MODE_NAMES[hold.mode]}) by {who}{asked}{why}; {_queue(now, moment)}"
     return Cause(kind, now.label, text, () if place is None else (place,))
+
+
+def _tracked_and_ended(now: LockNow, hold: Hold, place: str | None) -> str | None:
+    """Return who took it, if that was tracked, and is a thread or task that has ended."""
+    for info in _track.infos(now.lock)[0]:
+        if info.remark == "has ended" and info.mode == MODE_NAMES[hold.mode] and place in (None, info.place):
+            return f"{info.who.removesuffix(' (has ended)')}, which has ended"
+    return None
 
 
 def _contention(now: LockNow, guards: list[_hands.HeldGuard], reached: dict[int, Node], moment: Moment) -> Cause:

@@ -118,9 +118,10 @@ def _lock(now: LockNow, moment: Moment, stacks: bool) -> dict[str, Any]:
 
 
 def statistics(lock: Any) -> dict[str, Any]:
-    """Return what is counted of a lock: `past`, how often somebody had to wait for it."""
-    del lock
-    return {"past": 0}
+    """Return what is counted of a lock: `past`, how many acquisitions had to wait; and what else is known of its waits."""
+    counted = lock.statistics()
+    wanted = ("timeouts", "cancellations", "handoffs", "revocations", "total_wait", "longest_wait", "longest_wait_at")
+    return {"past": getattr(counted, "contended", 0), **{name: getattr(counted, name, None) for name in wanted}}
 
 
 def _holder(now: LockNow, index: int, moment: Moment, stacks: bool) -> dict[str, Any]:

@@ -58,6 +58,9 @@ def _causes(answer: Answer) -> Iterator[str]:
 def _locks(answer: Answer) -> Iterator[str]:
     for lock in answer["locks"]:
         yield f"{lock['lock']} word {lock['word']}: {lock['state']}"
+        if lock["past"]:
+            longest = f"{lock['longest_wait']:.3g} s at {lock['longest_wait_at'] or 'a place that is not known'}"
+            yield f"    {lock['past']} had to wait, {lock['timeouts']} timed out; the longest wait {longest}"
         for holder in lock["holders"]:
             asked = "" if holder["asked_for_at"] is None else f", asked for at {holder['asked_for_at']}"
             now = "" if holder["now_at"] is None else f", now at {holder['now_at']}"

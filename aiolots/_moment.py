@@ -37,16 +37,23 @@ def label_of(lock: Any) -> str:
     return f"<aiolots.{type(lock).__name__}{name}>"
 
 
+def _began(info: _Info) -> float | None:
+    """Return the moment of time.monotonic() from which somebody waits, if the core has noted it."""
+    nanoseconds: int = getattr(info, "since", 0)
+    return nanoseconds / 1e9 if nanoseconds else None
+
+
 class Since:
-    """Since when somebody is seen to wait, by who looks again and again."""
+    """Since when somebody waits: as the core has noted it, else as it was seen by who looks again and again."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[Any, ...], float] = {}
 
     def look(self) -> None:
         """Note who waits now, and forget who does not."""
-        now = time.monotonic()
-        self._seen = {key: self._seen.get(key, now) for key in map(_wait_graph._ticket, _wait_graph.infos_of_locks())}
+        now, seen = time.monotonic(), self._seen
+        infos = [(_wait_graph._ticket(info), _began(info)) for info in _wait_graph.infos_of_locks()]
+        self._seen = {key: seen.get(key, now) if began is None else began for key, began in infos}
 
     def seconds(self, key: tuple[Any, ...], now: float) -> float:
         """Return for how long that wait was seen, at least."""

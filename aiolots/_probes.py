@@ -101,8 +101,8 @@ class LockProbe(_Prober):
         super().__init__(f"{mode} of {label_of(lock)}", self._try)
 
     def _try(self, timeout: float) -> bool:
-        request = self._method(timeout)
-        acquire: Callable[[Any], Any] = type(request).acquire
+        request: object = self._method(timeout)
+        acquire: Callable[[Any], Any] = getattr(type(request), "acquire")  # noqa: B009
         self._held.extend(map(acquire, (request,)))  # one step for the native front: a fork finds it noted
         guard = self._held[0]
         if guard is not None:

@@ -81,6 +81,16 @@ def test_a_guard_that_was_passed_on_is_not_lost() -> None:
     assert "whose guard thread 'heir' has in hand" in causes[0]["text"]
 
 
+@pytest.mark.skipif(not GIL, reason="tasks are not looked at")
+def test_tracking_knows_that_a_task_has_ended() -> None:
+    with trouble("leaked_by_a_task", AIOLOTS_TRACK="1") as process:
+        while not (causes := _console_client.ask(process.socket, "ps", 10.0)["causes"]):
+            pass
+    assert causes[0]["kind"] == "dead owner"
+    assert "is held (write) by task 'careless', which has ended, asked for at" in causes[0]["text"]
+    assert f"{SOURCE}:{place_in('leaked_by_a_task')} in leaked_by_a_task.<locals>.careless" in causes[0]["text"]
+
+
 def test_nothing_is_wrong() -> None:
     with trouble("nothing", AIOLOTS_WATCHDOG="0.2") as process:
         answer = _console_client.ask(process.socket, "dump", 10.0)
