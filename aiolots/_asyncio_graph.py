@@ -110,10 +110,10 @@ def name_of_who_waits(cookie: int) -> str | None:
 
 def chain(task: Task) -> list[Any]:
     """Return the coroutines, generators and awaitables that a task is in, outermost first."""
-    return _chain_from(task.get_coro())
+    return chain_from(task.get_coro())
 
 
-def _chain_from(step: Any) -> list[Any]:
+def chain_from(step: Any) -> list[Any]:
     found: list[Any] = []
     while step is not None and len(found) < _LONGEST_CHAIN:
         found.append(step)
@@ -155,7 +155,7 @@ def frames(task: Task) -> Iterator[FrameType]:
 
 def frames_from(coroutine: Any) -> Iterator[FrameType]:
     """Yield the frames of a chain that begins with a coroutine, innermost first."""
-    for step in reversed(_chain_from(coroutine)):
+    for step in reversed(chain_from(coroutine)):
         for kind, attribute in _FRAMES:
             frame: FrameType | None = getattr(step, attribute) if type(step) is kind else None
             if frame is not None:
@@ -182,7 +182,7 @@ def in_hand(task: Task) -> Iterator[tuple[Any, str]]:
 
 
 def _in_hand_of(coroutine: Any) -> Iterator[tuple[Any, str]]:
-    for step in _chain_of(coroutine):
+    for step in chain_from(coroutine):
         for thing in gc.get_referents(step) if any(type(step) is kind for kind, _ in _FRAMES) else ():
             if type(thing).__name__ in _BOUND:
                 yield getattr(thing, "__self__", None), getattr(thing, "__name__", "")

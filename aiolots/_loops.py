@@ -351,7 +351,7 @@ def task_id() -> int:
 
 def call_soon(loop: Any, function: Callable[[], None]) -> None:
     """Call it on the running loop's thread, after what is being done there now."""
-    _library_of(loop).call_soon(loop, function)
+    library_of(loop).call_soon(loop, function)
 
 
 def moment_after(seconds: float | None) -> float | None:

@@ -52,7 +52,7 @@ class Since:
     def look(self) -> None:
         """Note who waits now, and forget who does not."""
         now, seen = time.monotonic(), self._seen
-        infos = [(_wait_graph._ticket(info), _began(info)) for info in _wait_graph.infos_of_locks()]
+        infos = [(_wait_graph.ticket_of(info), _began(info)) for info in _wait_graph.infos_of_locks()]
         self._seen = {key: seen.get(key, now) if began is None else began for key, began in infos}
 
     def seconds(self, key: tuple[Any, ...], now: float) -> float:
@@ -65,7 +65,7 @@ class Since:
 
     def of(self, info: _Info, now: float) -> float:
         """Return for how long a waiter was seen, at least."""
-        return self.seconds(_wait_graph._ticket(info), now)
+        return self.seconds(_wait_graph.ticket_of(info), now)
 
 
 class Moment:

@@ -88,7 +88,7 @@ def is_users(code: CodeType) -> bool:
 
 def users(frames: Iterator[FrameType]) -> Iterator[FrameType]:
     """Yield the frames that are the user's own."""
-    return (frame for frame in frames if _is_users(frame.f_code))
+    return (frame for frame in frames if is_users(frame.f_code))
 
 
 def stack(frames: Iterator[FrameType]) -> tuple[str, ...]:

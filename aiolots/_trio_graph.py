@@ -104,7 +104,7 @@ def name_of_loop(task: Task) -> str:
 
 def frames(task: Task) -> Iterator[FrameType]:
     """Yield the frames of the chain, innermost first, without trio's own."""
-    return (frame for frame in _asyncio_graph._frames_of(task.coro) if not frame.f_code.co_filename.startswith(_HOME))
+    return (frame for frame in _asyncio_graph.frames_from(task.coro) if not frame.f_code.co_filename.startswith(_HOME))
 
 
 def in_hand(task: Task) -> Iterator[tuple[Any, str]]:
@@ -118,7 +118,7 @@ def awaited(task: Task) -> tuple[Any, list[Any]] | None:
         if getattr(nursery, "_parent_waiting_in_aexit", False):
             # Who called nursery.start() for a child of this one will put another task in.
             return nursery, [] if getattr(nursery, "_pending_starts", 1) else sorted(nursery.child_tasks, key=id)
-    steps = _asyncio_graph._chain_of(task.coro)
+    steps = _asyncio_graph.chain_from(task.coro)
     for step in reversed(steps):
         if getattr(step, "cr_code", None) is _TO_THREAD and _TO_THREAD is not None:
             register = None if step.cr_frame is None else step.cr_frame.f_locals.get("task_register")
