@@ -14,7 +14,7 @@ from aiolots import _asyncio_graph, _owners, _refusals, _track
 from aiolots._errors import LockTimeout, QueuedInfo
 from aiolots._front import NATIVE
 from aiolots._lib import INFOS, QUEUED, ffi, lib
-from aiolots._waiters import MODE_NAMES, Holder, _info_at, _word_of
+from aiolots._waiters import MODE_NAMES, Holder, _info, _word_of
 from aiolots._word import PARKED, decode
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _noted_holders(lock: LockBase[Any]) -> list[Holder]:
 def _queued(lock: LockBase[Any]) -> tuple[tuple[QueuedInfo, ...], int]:
     out = ffi.new(INFOS, _MOST_QUEUED)
     count = int(lib.lots_for_each(_word_of(lock), out, _MOST_QUEUED))
-    infos = [_info_at(out, i) for i in range(min(count, _MOST_QUEUED))]
+    infos = [_info(out[i]) for i in range(min(count, _MOST_QUEUED))]
     infos = sorted((info for info in infos if info.state == QUEUED), key=lambda info: info.ticket)
     active = cast("dict[int, threading.Thread]", threading._active)  # type: ignore[attr-defined]
     found: list[QueuedInfo] = []

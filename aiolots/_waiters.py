@@ -151,10 +151,6 @@ class _Info(NamedTuple):
 _ANY: Any = object()
 
 
-def _info_at(out: Any, i: int) -> _Info:
-    return _Info(*[int(getattr(out[i], field)) for field in _Info._fields])
-
-
 def _infos(word: Any, key: int | None = None) -> list[_Info]:
     capacity = 64
     while True:
