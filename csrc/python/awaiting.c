@@ -330,7 +330,7 @@ static PyObject *throw_inside(PyObject *self, PyObject *arguments)
     PyObject *method, *moved = NULL, *result = NULL;
     PySendResult answer;
     if (a->stage != WAITING && a->stage != HANDED_OVER) {
-        if (raise_thrown(arguments)) /* else it goes on as it was, like a generator */
+        if (!raise_thrown(arguments)) /* else it goes on as it was, like a generator */
             abandon(a);
         return NULL;
     }
@@ -340,11 +340,7 @@ static PyObject *throw_inside(PyObject *self, PyObject *arguments)
     Py_XDECREF(method);
     if (moved)
         return moved; /* the future asks to wait on */
-    answer = PYGEN_ERROR;
-    if (PyErr_ExceptionMatches(PyExc_StopIteration)) {
-        moved = stopped_with();
-        answer = moved ? PYGEN_RETURN : PYGEN_ERROR;
-    }
+    answer = stopped(&moved);
     answer = went(a, answer, moved, &result);
     return as_iterator(answer, result);
 }

@@ -193,8 +193,8 @@ void request_unmade(Request *r);
 int bind_special_methods(PyTypeObject *type);
 void derive_finished(void);
 void stop_iteration(PyObject *value); /* sets it, as the end of an await with that result */
-PyObject *stopped_with(void);          /* the value of the StopIteration that is set, which it clears; or NULL with an exception */
-int raise_thrown(PyObject *arguments); /* as a generator's throw(): 1, with it set; 0: with TypeError, for it is no exception */
+PySendResult stopped(PyObject **value); /* the result of the await whose end is set, which clears it; or PYGEN_ERROR */
+int raise_thrown(PyObject *arguments); /* sets what throw() was called with: 0; or -1, with an exception that says why not */
 
 /* readers.c */
 PyObject *readers_of(PyObject *lock); /* a list of (mode, thread token, by a task) */

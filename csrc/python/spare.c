@@ -246,6 +246,38 @@ void stop_iteration(PyObject *value)
 #endif
 }
 
+PySendResult stopped(PyObject **value)
+{
+    PyObject *type, *stop, *traceback;
+    *value = NULL;
+    if (!PyErr_ExceptionMatches(PyExc_StopIteration))
+        return PYGEN_ERROR;
+    PyErr_Fetch(&type, &stop, &traceback);
+    PyErr_NormalizeException(&type, &stop, &traceback);
+    *value = PyObject_GetAttrString(stop, "value");
+    Py_XDECREF(type);
+    Py_XDECREF(stop);
+    Py_XDECREF(traceback);
+    return *value ? PYGEN_RETURN : PYGEN_ERROR;
+}
+
+int raise_thrown(PyObject *arguments)
+{
+    PyObject *kind = NULL, *value = NULL, *traceback = NULL;
+    if (!PyArg_ParseTuple(arguments, "O|OO", &kind, &value, &traceback))
+        return -1;
+    if (PyExceptionInstance_Check(kind))
+        PyErr_SetObject((PyObject *)Py_TYPE(kind), kind);
+    else if (PyExceptionClass_Check(kind))
+        PyErr_SetObject(kind, value ? value : Py_None);
+    else {
+        PyErr_Format(PyExc_TypeError, "exceptions must be classes or instances deriving from BaseException, not %.100s",
+                     Py_TYPE(kind)->tp_name);
+        return -1;
+    }
+    return 0;
+}
+
 static void finished_dealloc(PyObject *self)
 {
     PyStopIterationObject *stop = (PyStopIterationObject *)self;
@@ -280,33 +312,4 @@ void derive_finished(void)
     FinishedType.tp_base = stop_iteration;
     FinishedType.tp_traverse = stop_iteration->tp_traverse;
     FinishedType.tp_clear = stop_iteration->tp_clear;
-}
-
-PyObject *stopped_with(void)
-{
-    PyObject *type, *stop, *traceback, *value;
-    PyErr_Fetch(&type, &stop, &traceback);
-    PyErr_NormalizeException(&type, &stop, &traceback);
-    value = PyObject_GetAttrString(stop, "value");
-    Py_XDECREF(type);
-    Py_XDECREF(stop);
-    Py_XDECREF(traceback);
-    return value;
-}
-
-int raise_thrown(PyObject *arguments)
-{
-    PyObject *kind = NULL, *value = NULL, *traceback = NULL;
-    if (!PyArg_ParseTuple(arguments, "O|OO", &kind, &value, &traceback))
-        return 0;
-    if (PyExceptionInstance_Check(kind))
-        PyErr_SetObject((PyObject *)Py_TYPE(kind), kind);
-    else if (PyExceptionClass_Check(kind))
-        PyErr_SetObject(kind, value ? value : Py_None);
-    else {
-        PyErr_Format(PyExc_TypeError, "exceptions must be classes or instances deriving from BaseException, not %.100s",
-                     Py_TYPE(kind)->tp_name);
-        return 0;
-    }
-    return 1;
 }
