@@ -19,7 +19,7 @@ import sys
 import weakref
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import trio
 
@@ -151,7 +151,7 @@ def end_wait_soon(task: Task, error: BaseException) -> None:
     From any thread, and from signal handlers. Nothing, if it does not wait then, or cannot be made to end that.
     """
 
-    def raise_it() -> None:
+    def raise_it() -> NoReturn:
         __tracebackhide__ = True
         raise error
 
