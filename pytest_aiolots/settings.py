@@ -16,6 +16,10 @@ import pytest
 ERROR, WARN, OFF = LEVELS = ("error", "warn", "off")
 
 
+class AiolotsWarning(pytest.PytestWarning):
+    """What is wrong with a test's locks, where its settings say "warn"."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """What is asked of a test.

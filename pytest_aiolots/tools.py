@@ -14,12 +14,8 @@ from aiolots import _blocking, _pure, _pure_locks, _wait
 from pytest_aiolots.held import Baseline, words
 from pytest_aiolots.loop_block import noted
 from pytest_aiolots.order import Orders
-from pytest_aiolots.settings import ERROR, OFF, Settings
+from pytest_aiolots.settings import ERROR, OFF, AiolotsWarning, Settings
 from pytest_aiolots.watch import Running, Watch, message
-
-
-class AiolotsWarning(pytest.PytestWarning):
-    """What is wrong with a test's locks, where its settings say "warn"."""
 
 
 class Tools:

@@ -67,7 +67,7 @@ class Running:
 
     def enter(self, phase: str) -> None:
         """A phase begins."""
-        self.why, self.tried, self.phase = "", False, phase
+        self.tried, self.phase = False, phase  # `why` may have come a moment ago
 
     def leave(self) -> str:
         """It has ended. Returns what it should have failed with, if anything; what comes then has a limit of its own."""

@@ -18,9 +18,7 @@ typedef struct {
 
 static int is_held_guard(PyObject *object)
 {
-    PyTypeObject *type = Py_TYPE(object);
-    return (type == &ReadRequestType || type == &UpgradableRequestType || type == &WriteRequestType || type == &MutexRequestType) &&
-           request_state((Request *)object) == LOTS_HELD;
+    return Py_TYPE(object)->tp_base == &RequestType && request_state((Request *)object) == LOTS_HELD;
 }
 
 static int is_lock(PyObject *object)
