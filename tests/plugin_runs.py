@@ -9,7 +9,9 @@ def run(pytester: pytest.Pytester, source: str, *options: str, **outcomes: int) 
     """Run one test file; return what pytest printed, having checked the numbers of passed, failed, errors."""
     pytester.makepyfile(test_it=source)
     quiet = "asyncio_default_fixture_loop_scope=function"  # pytest-asyncio has something to say else
-    ended = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-o", quiet, "-rA", *options, timeout=90)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIOLOTS_DEADLOCK", "wait")  # else the acquire itself would say so, before the plugin sees it
+        ended = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-o", quiet, "-rA", *options, timeout=90)
     ended.assert_outcomes(**outcomes)
     return ended.stdout.str() + ended.stderr.str()
 
