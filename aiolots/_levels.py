@@ -10,6 +10,7 @@ The owner is the running task, or outside of any the thread (_owner.py).
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
@@ -67,7 +68,7 @@ class Hold:
     def leave_bare(self, lock: ReentrantFront[Any], level: Any) -> None:
         """End a level without a guard; by the owner. Nothing, if that is done."""
         self.leave(lock, level, fair=False)
-        if level in self.bare:
+        with contextlib.suppress(ValueError):  # the hold is over, or it was done before
             self.bare.remove(level)
 
     def end_if_left(self, lock: ReentrantFront[Any], *, fair: bool) -> None:

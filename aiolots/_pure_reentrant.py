@@ -233,7 +233,7 @@ class ReentrantFront(PureLock[T], Generic[T]):
         RuntimeError if who calls is not the owner, or if only guards are left.
         """
         hold = self._hold
-        level = hold.bare[-1] if hold is not None and hold.bare else None
+        level = None if hold is None else (hold.bare[-1:] or [None])[0]  # one look: others may ask, and fail
         try:
             self._leave(hold, level)
         except BaseException:
@@ -243,7 +243,7 @@ class ReentrantFront(PureLock[T], Generic[T]):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         # Not by way of release(): a signal handler may raise before that has begun.
         hold = self._hold
-        level = hold.bare[-1] if hold is not None and hold.bare else None
+        level = None if hold is None else (hold.bare[-1:] or [None])[0]
         try:
             self._leave(hold, level)
         except BaseException:
