@@ -95,6 +95,8 @@ static PyObject *request_upgrade(PyObject *self, PyObject *arguments, PyObject *
     Request *r = (Request *)self;
     if (!PyTuple_GET_SIZE(arguments) && !keywords && !r->as_task) { /* at once, if no other reader is in */
         PyObject *upgraded = request_try_upgrade(self, NULL);
+        if (upgraded && upgraded != Py_None && r->record)
+            track_upgraded(r);
         if (upgraded != Py_None)
             return upgraded;
         Py_DECREF(upgraded);

@@ -210,7 +210,7 @@ PyObject *level_elsewhere(Lock *lock, double seconds)
     if (!e)
         return NULL;
     e->lock = (Lock *)Py_NewRef((PyObject *)lock);
-    e->who = (Who){0};
+    e->who = (Who){.tries = seconds >= 0};
     core->op_init(&e->op, &lock->word, LOTS_MUTEX, NULL, 0, 0);
     limit = seconds < 0 ? Py_NewRef(Py_None) : PyFloat_FromDouble(seconds);
     steps = limit ? PyObject_CallFunctionObjArgs(names.enter_elsewhere, (PyObject *)lock, (PyObject *)e, limit, NULL) : NULL;
