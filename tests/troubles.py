@@ -17,7 +17,7 @@ from typing import Any
 
 import uvloop
 
-from aiolots import RwLock, lowlevel, set_loop_block_policy
+from aiolots import RwLock, deadlock, lowlevel, set_loop_block_policy
 from aiolots._lib import WORD, ffi
 from tests import deadlocks, trio_deadlocks
 from tests.deadlocks import A, C, loop_thread, thread
@@ -206,6 +206,7 @@ def ends_after(function: Callable[[], Any]) -> None:
 
 def main(name: str) -> None:
     set_loop_block_policy("allow")
+    deadlock.set_immediate(False)
     own = globals().get(name)
     (own or getattr(trio_deadlocks if name.startswith("trio_") else deadlocks, name))()
     if own is None:
