@@ -116,6 +116,7 @@ class Graph:
         self.written: set[int] = set()
         self.nestable: set[str] = set()
         self.reported: set[frozenset[int]] = set()
+        self._reported_of: dict[int, set[frozenset[int]]] = {}
         self._into: dict[int, set[int]] = {}
 
     def add(self, what: tuple[Any, ...]) -> Iterator[Inversion]:
@@ -164,6 +165,10 @@ class Graph:
             self.edges.get(start, {}).pop(number, None)
         self.labels.pop(number, None)
         self.written.discard(number)
+        for nodes in self._reported_of.pop(number, ()):
+            self.reported.discard(nodes)
+            for node in nodes - {number}:
+                self._reported_of[node].discard(nodes)
 
     def _keeps_out(self, number: int, want: int, hold: int) -> bool:
         if hold == ALONE or want == WANTS_ALONE or (hold == UPGRADABLE and want == WANTS_UPGRADABLE):
@@ -186,6 +191,8 @@ class Graph:
         if nodes in self.reported:
             return
         self.reported.add(nodes)
+        for node in nodes:
+            self._reported_of.setdefault(node, set()).add(nodes)
         yield Inversion(tuple(self._order(*step) for step in path))
 
     def _way(self, at: int, want: int, goal: int, hold: int) -> list[tuple[int, int, _Kind]] | None:

@@ -15,11 +15,13 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from aiolots import _lock_order, _loops, _owner
 from aiolots._lib import FAIR_MUTEX, MUTEX, READ, READ_RECURSIVE, UPGRADABLE, UPGRADE, WRITE, lib
 from aiolots._waiters import Holder
+
+_T = TypeVar("_T")
 
 HOMES = (__file__.removesuffix("_pure_tracking.py") + "_", __file__.removesuffix("_pure_tracking.py") + "compat")
 _MOST_HELD = 64
@@ -220,10 +222,17 @@ def upgraded(lock: Any, key: int) -> None:
 # --- the functions that both fronts have ----------------------------------------------------------------------------------
 
 
+def _alive(things: weakref.WeakSet[_T]) -> list[_T]:
+    """Return what is in there. Iterated, a WeakSet breaks when another thread adds to it; a copy of what it is made of is one step."""
+    references = cast("Any", things).data.copy()
+    return [thing for reference in references if (thing := reference()) is not None]
+
+
 def track_records(lock: Any, most: int) -> tuple[list[tuple[Any, ...]], int]:
     """Return each hold of a lock, or (None) of all; at most so many. And how many there are."""
-    notes = [note for note in list(_every_note) if lock is None or note.lock() is lock]
-    if lock is not None:
+    if lock is None:
+        notes = _alive(_every_note)
+    else:
         notes = [holder.note for holder in list(lock._holders.values())[::-1] if type(holder) is NotedHolder]
     held_now = [(note, note.lock(), note.holds()) for note in notes]
     found = [(note, _tracked(lock).node, holder) for note, lock, holder in held_now if lock is not None and holder is not None]
@@ -320,7 +329,7 @@ def track_rest(anyway: bool) -> bool:
 
 def track_reset() -> None:
     """Forget the lock order."""
-    for node in list(_every_node):
+    for node in _alive(_every_node):
         node.known.clear()
         node.written = node.exported = False
     _news.clear()
@@ -328,13 +337,13 @@ def track_reset() -> None:
 
 def track_count() -> tuple[int, int, int]:
     """Return how many there are: (locks that are tracked by themselves, owners, records)."""
-    return len(_tracked_locks), len(_held), sum(note.holds() is not None for note in list(_every_note))
+    return len(_tracked_locks), len(_held), sum(note.holds() is not None for note in _alive(_every_note))
 
 
 def track_forked() -> None:
     """In a forked child: what others held stays held, by somebody who is not here."""
     here = int(lib.lots_thread_token())
-    for note in list(_every_note):
+    for note in _alive(_every_note):
         holder = note.holds()
         if holder is not None and holder.thread != here:
             note.of_parent = True

@@ -351,6 +351,20 @@ def test_nodes_of_dead_locks_are_dropped() -> None:
         assert sum(map(len, _lock_order.graph.edges.values())) == 0
 
 
+def test_what_was_reported_of_dead_locks_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL, "aiolots")
+    table = Mutex(name="table")
+    for _ in range(10):
+        row: Mutex[None] = Mutex()
+        take(table.lock(), row.lock())
+        take(row.lock(), table.lock())
+    assert len(tracking.inversions()) == 10
+    del row
+    gc.collect()
+    tracking.inversions()
+    assert len(_lock_order.graph.reported) == sum(map(len, _lock_order.graph._reported_of.values())) == 0
+
+
 def test_a_long_chain_that_dies_at_once() -> None:
     chain: list[Mutex[None]] = [Mutex() for _ in range(20_000)]
     for i in range(len(chain) - 1):

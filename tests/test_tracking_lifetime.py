@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from aiolots import Mutex, ReentrantMutex, RwLock, tracking
+from aiolots import Mutex, ReentrantMutex, RwLock, _front, _pure_tracking, tracking
 from tests.test_deadlock_reports import marked, run
 from tests.test_scenarios_fork import in_child
 from tests.tracking_world import line, locks_known, owners_known, records, tracked
@@ -124,6 +124,22 @@ def test_the_address_of_a_task_is_used_again(tracked: None) -> None:
 
 
 # --- threads that fight ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(_front.NATIVE, reason="the C types have tables of their own")
+def test_the_front_in_python_does_not_iterate_over_what_other_threads_add_to(
+    tracked: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Changing(weakref.WeakSet[Any]):
+        def __iter__(self) -> Any:
+            raise RuntimeError("Set changed size during iteration")
+
+    monkeypatch.setattr(_pure_tracking, "_every_note", Changing())
+    lock = Mutex()
+    with lock:
+        assert len(tracking.holders(lock)) == 1
+        assert len(_pure_tracking.track_records(None, 10)[0]) == 1
+        assert _pure_tracking.track_count()[2] == 1
 
 
 def test_everybody_at_once(tracked: None) -> None:

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define MOST_HELD 64        /* of an owner: those that were taken last are looked at */
-#define MOST_EVENTS 100000 /* that nobody fetched: what comes then is counted, and comes again */
+#define MOST_EVENTS 100000 /* that nobody fetched: what comes then is dropped, and comes again, for it is not known yet */
 #define DEATHS_TO_TELL 1000
 
 typedef struct {
@@ -34,7 +34,6 @@ typedef struct Event { /* a pair that is new; of one end alone: it is written no
 static Node *classes;
 static Event *events, **events_end = &events;
 static size_t events_waiting, deaths_waiting;
-static uint64_t dropped;
 static int asked; /* a thread is at work on what waits, or was started for it: it says when it goes (order_rests) */
 
 /* --- nodes --------------------------------------------------------------------------------------------------------------- */
@@ -72,10 +71,8 @@ static void forget_known(Node *n)
 static Event *event_made(int must)
 {
     Event *e;
-    if (events_waiting >= MOST_EVENTS && !must) {
-        dropped++;
+    if (events_waiting >= MOST_EVENTS && !must)
         return NULL;
-    }
     e = calloc(1, sizeof *e);
     if (!e)
         return NULL;
@@ -335,6 +332,5 @@ void order_reset(void)
             as_new(((Entry *)l)->node);
     for (Node *n = classes; n; n = n->next_class)
         as_new(n);
-    dropped = 0;
     give_tables();
 }
