@@ -223,7 +223,7 @@ def upgraded(lock: Any, key: int) -> None:
 
 
 def _alive(things: weakref.WeakSet[_T]) -> list[_T]:
-    """Return what is in there. Iterated, a WeakSet breaks when another thread adds to it; a copy of what it is made of is one step."""
+    """Return what is in there. Iterated, it would break when another thread adds to it; a copy is one step."""
     references = cast("Any", things).data.copy()
     return [thing for reference in references if (thing := reference()) is not None]
 

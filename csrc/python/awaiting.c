@@ -109,7 +109,7 @@ static PySendResult end(Awaiting *a, int acquired, PyObject **result)
         reentrant_got(a->lock, &a->who, !a->request);
     if (a->stage == WAITING && told(a, acquired ? WAIT_ACQUIRED : WAIT_TIMED_OUT)) {
         if (a->levels && acquired)
-            reentrant_undo(a->lock);
+            reentrant_undo(a->lock, &a->who);
         return fail(a); /* a signal handler's: what it has got is released */
     }
     a->stage = ENDED;
@@ -219,7 +219,7 @@ PySendResult awaiting_went(Awaiting *a, PySendResult answer, PyObject *value, Py
             if (cancelled & LOTS_MAIL)
                 drain_port(a->port, a->mailbox, 0);
             if (PyErr_Occurred() && (cancelled & ~LOTS_MAIL) == LOTS_READY)
-                a->levels ? reentrant_undo(a->lock) : core->op_release(&a->op, 0, NULL);
+                a->levels ? reentrant_undo(a->lock, &a->who) : core->op_release(&a->op, 0, NULL);
             if (PyErr_Occurred())
                 return fail(a);
             return end(a, (cancelled & ~LOTS_MAIL) == LOTS_READY, result);

@@ -50,10 +50,8 @@ static PyObject *level_acquire(PyObject *self, PyObject *Py_UNUSED(ignored))
     entered = reentrant_enter((Reentrant *)r->lock, &who, 0);
     if (!entered) {
         began = clock_now();
-        if (block(r->lock, LOTS_MUTEX, r->limit_kind, r->limited.limit, &late))
+        if (block(r->lock, LOTS_MUTEX, r->limit_kind, r->limited.limit, &late, &who))
             entered = -1;
-        else if (!late)
-            reentrant_begin(r->lock, &who, 0);
         who_forget(&who);
         if (late)
             return request_timed_out(r, (double)(clock_now() - began) / 1e9);
@@ -167,7 +165,7 @@ static PyObject *entry_abandon(PyObject *self, PyObject *Py_UNUSED(arguments))
     Entry *e = (Entry *)self;
     if (e->who.entered == 1) {
         e->who.entered = 2;
-        if (reentrant_undo(e->lock))
+        if (reentrant_undo(e->lock, &e->who))
             return NULL;
     } else
         core->op_cancel(&e->op, LOTS_BY_CANCEL, NULL); /* nothing, the second time */

@@ -172,7 +172,7 @@ static unsigned waiting_mode(Lock *lock)
 static PyObject *mutex_acquire_for(Lock *lock, int limit_kind, double limit)
 {
     int late = 0;
-    if (!word_try(&lock->word, &lots_modes[LOTS_MUTEX]) && block(lock, waiting_mode(lock), limit_kind, limit, &late))
+    if (!word_try(&lock->word, &lots_modes[LOTS_MUTEX]) && block(lock, waiting_mode(lock), limit_kind, limit, &late, NULL))
         return NULL;
     if (late)
         Py_RETURN_FALSE;

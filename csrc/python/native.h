@@ -156,12 +156,14 @@ static inline void keep_first(PyObject **type, PyObject **value, PyObject **trac
 }
 
 /* slow.c */
-int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_out); /* 0, or -1 with an exception */
+struct Who;
+/* 0, or -1 with an exception. `who` gets a level, before any Python may run; NULL: the lock has none. */
+int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_out, struct Who *who);
 int release_slow(Lock *lock, unsigned mode, int fair);   /* 0, perhaps with an exception, or LOTS_MISUSE: nobody holds so */
 int release_with(Lock *lock, unsigned mode, int fair, PyObject *port); /* the same, with own_port() or NULL, which it takes */
 PyObject *running_loop(void);                            /* new reference; NULL without an exception: none */
 PyObject *port_of(PyObject *loop);                       /* new reference; NULL with an exception */
-PyObject *own_port(void);                                /* new reference; NULL without an exception: none */
+PyObject *own_port(void);                                /* new reference; NULL: none, perhaps with a signal handler's exception */
 lots_mailbox *mailbox_of(PyObject *port);                /* NULL for NULL */
 double limit_left(int kind, double limit);               /* seconds from now; negative: for ever */
 int note_contention(Lock *lock);
@@ -291,10 +293,11 @@ PyObject *try_limited(PyObject *lock, unsigned mode, int kind, const char *metho
 int acquire_arguments(PyObject *arguments, PyObject *keywords, int *limit_kind, double *limit);
 
 /* who.c */
-typedef struct {
+typedef struct Who {
     uint64_t id;    /* as in csrc/levels.h */
     PyObject *task; /* a weak reference to the task (or itself); NULL: a thread */
     int entered;    /* it has a level by now, and `task` was given to the mutex or forgotten */
+    uint64_t hold;  /* of which that is a level */
     int tries;      /* it would not have waited for ever: tracking.c */
 } Who;
 
@@ -310,7 +313,7 @@ void who_forget(Who *who);
 void reentrant_begin(Lock *lock, Who *who, int as_task);
 void reentrant_got(Lock *lock, Who *who, int bare); /* the same for a task; `bare`: with no guard */
 
-int reentrant_undo(Lock *lock); /* leave a level again, of a task that raises. 0, or -1 with an exception */
+int reentrant_undo(Lock *lock, Who *who); /* leave a level again, of a task that raises. 0, or -1 with an exception */
 
 /* level.c */
 PyObject *level_try(PyObject *lock, PyObject *ignored);

@@ -48,6 +48,7 @@ void reentrant_begin(Lock *lock, Who *who, int as_task)
     }
     lock_set_holder(lock, holder_of_this_thread(as_task));
     levels_begin(&m->levels, who->id);
+    who->hold = levels_hold(&m->levels);
     who->task = NULL;
     who->entered = 1;
     Py_XDECREF(old); /* a weak reference: nothing runs */
@@ -68,6 +69,7 @@ int reentrant_enter(Reentrant *m, Who *who, int as_task)
     }
     if (deeper == LEVELS_DEEPER) {
         who_forget(who);
+        who->hold = levels_hold(&m->levels);
         return who->entered = 1;
     }
     if (!word_try(&m->lock.word, &lots_modes[LOTS_MUTEX]))
@@ -116,13 +118,13 @@ int reentrant_leave(Reentrant *m, uint64_t hold, uint64_t count, int fair)
     return PyErr_Occurred() ? -1 : 0; /* a signal handler's: it is released */
 }
 
-int reentrant_undo(Lock *lock)
+int reentrant_undo(Lock *lock, Who *who)
 {
     Reentrant *m = (Reentrant *)lock;
     PyObject *type, *value, *traceback;
     int failed;
     PyErr_Fetch(&type, &value, &traceback);
-    failed = reentrant_leave(m, levels_hold(&m->levels), 1, 0);
+    failed = reentrant_leave(m, who->hold, 1, 0);
     if (type) {
         PyErr_Clear();
         PyErr_Restore(type, value, traceback);
@@ -152,11 +154,10 @@ static PyObject *acquire_for(Reentrant *m, int limit_kind, double limit)
     if (entered < 0)
         return NULL;
     if (!entered) {
-        if (block(&m->lock, LOTS_MUTEX, limit_kind, limit, &late) || late) {
-            who_forget(&who);
-            return late ? Py_NewRef(Py_False) : NULL;
-        }
-        reentrant_begin(&m->lock, &who, 0);
+        int failed = block(&m->lock, LOTS_MUTEX, limit_kind, limit, &late, &who);
+        who_forget(&who);
+        if (failed || late)
+            return failed ? NULL : Py_NewRef(Py_False);
     }
     add_bare(m, 1);
     Py_RETURN_TRUE;

@@ -105,7 +105,7 @@ static PyObject *request_acquire(PyObject *self, PyObject *Py_UNUSED(ignored))
         return used_before(r->lock);
     if (!word_try(&r->lock->word, &lots_modes[r->mode])) {
         began = clock_now();
-        if (block(r->lock, r->mode, r->limit_kind, r->limited.limit, &late)) {
+        if (block(r->lock, r->mode, r->limit_kind, r->limited.limit, &late, NULL)) {
             request_becomes(r, LOTS_GONE);
             return NULL;
         }

@@ -55,9 +55,7 @@ PyObject *own_port(void)
     Py_DECREF(loop);
     if (!port) {
         port = PyObject_CallNoArgs(names.own_port);
-        if (!port)
-            PyErr_Clear();
-        else if (port == Py_None)
+        if (port == Py_None)
             Py_CLEAR(port);
     }
     return port;
@@ -111,14 +109,17 @@ static void abandon(lots_op *op)
 }
 
 /* The wait is over; what there is to tell of it may run signal handlers. 0, or -1 with an exception: nothing is held then. */
-static int tell(Lock *lock, lots_op *op, unsigned mode, int answer)
+static int tell(Lock *lock, lots_op *op, unsigned mode, int answer, Who *who)
 {
     PyObject *type, *value, *traceback;
     int how = answer == LOTS_READY ? WAIT_ACQUIRED : answer == LOTS_TIMED_OUT ? WAIT_TIMED_OUT : WAIT_CANCELLED;
     PyErr_Fetch(&type, &value, &traceback);
     if (wait_over(lock, op, mode, 0, how, NULL, 0)) {
         keep_first(&type, &value, &traceback);
-        abandon(op);
+        if (who && answer == LOTS_READY)
+            reentrant_undo(lock, who);
+        else
+            abandon(op);
         keep_first(&type, &value, &traceback);
     }
     PyErr_Restore(type, value, traceback);
@@ -151,18 +152,20 @@ static int sleep_on(Lock *lock, unsigned mode, lots_op *op, int64_t deadline)
     }
 }
 
-int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_out)
+int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_out, Who *who)
 {
     double seconds = limit_left(limit_kind, limit);
     PyObject *loop, *blocked = NULL;
     lots_contention *record;
     lots_op op;
     int answer;
-    *timed_out = seconds == 0;
+    *timed_out = 0;
     if (is_corrupt(lock))
         return -1;
-    if (seconds == 0)
+    if (seconds == 0) {
+        *timed_out = 1;
         return 0;
+    }
     if (note_contention(lock) || record_of(lock, mode, 0, &record))
         return -1;
     if (seconds < 0 && watches(WATCH_DEADLOCKS) && refuse_deadlock(lock, mode))
@@ -177,6 +180,8 @@ int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_ou
     core->op_init(&op, &lock->word, mode, NULL, core->thread_token() << 1 | (seconds >= 0), PyThread_get_thread_ident());
     core->op_counts(&op, record);
     answer = sleep_on(lock, mode, &op, seconds < 0 ? LOTS_NEVER : clock_now() + (int64_t)ceil(seconds * 1e9));
+    if (who && answer == LOTS_READY)
+        reentrant_begin(lock, who, 0);
     if (blocked) {
         PyObject *type, *value, *traceback;
         PyErr_Fetch(&type, &value, &traceback);
@@ -185,8 +190,10 @@ int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_ou
         Py_DECREF(blocked);
         PyErr_Restore(type, value, traceback);
     }
+    if (tell(lock, &op, mode, answer, who))
+        return -1;
     *timed_out = answer == LOTS_TIMED_OUT;
-    return tell(lock, &op, mode, answer);
+    return 0;
 }
 
 int release_slow(Lock *lock, unsigned mode, int fair)
