@@ -144,7 +144,11 @@ async def test_a_task_that_is_told_leaves_no_level_of_anothers(told: None) -> No
 def test_a_corrupt_word_and_no_time_at_all(kind: Callable[[], Any]) -> None:
     mutex = kind()
     with overwritten(mutex, 0xFFFFFFFFFFFFFFFF):
-        for ask in (lambda: mutex.lock(timeout=0).acquire(), lambda: mutex.try_lock_for(0).acquire(), lambda: mutex.acquire(False)):
+        for ask in (
+            lambda: mutex.lock(timeout=0).acquire(),
+            lambda: mutex.try_lock_for(0).acquire(),
+            lambda: mutex.acquire(False),
+        ):
             with pytest.raises(LockCorruption):
                 ask()
 
