@@ -76,6 +76,7 @@ async def test_tasks_are_forgotten(tracked: None) -> None:
     assert owners_known() < 1000  # of 4000
 
 
+@pytest.mark.filterwarnings("ignore:a write request:ResourceWarning")  # whichever is collected first, its guard or its task
 def test_a_record_does_not_keep_a_task_alive(tracked: None) -> None:
     """A loop is dropped with a task that holds: the guard is collected, and releases."""
     lock = RwLock()
