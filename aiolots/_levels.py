@@ -48,6 +48,11 @@ class Hold:
         owner = self.owner
         return owner is not None and owner.is_(who)
 
+    def is_left_behind(self) -> bool:
+        """Whether its owner was collected, within an `async with` that the collector ends: nobody else ever will."""
+        owner = self.owner
+        return owner is not None and owner.is_(None)
+
     def new_level(self) -> Any:
         """Return an op that is to be a level."""
         return _parking.new_op(self._levels, READ)

@@ -276,7 +276,11 @@ class ReentrantFront(PureLock[T], Generic[T]):
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.release()
+        hold = self._hold
+        if hold is not None and hold.is_left_behind() and (bare := hold.bare[-1:]):
+            hold.leave_bare(self, bare[0])
+        else:
+            self.release()
 
     def locked(self) -> bool:
         """Return whether anybody holds the mutex. Never waits."""

@@ -4,16 +4,17 @@ signal handler may use this very lock, or raise. A profile function does so here
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from aiolots import FairMutex, LockCorruption, Mutex, ReentrantMutex, RwLock, _events, _front, _loops
+from aiolots import FairMutex, LockCorruption, Mutex, ReentrantMutex, RwLock, _events, _loops
 from tests.test_lock_corruption import overwritten
-from tests.waiting import WATCHDOG, in_thread
+from tests.waiting import in_thread
 from tests.worlds import on_each_loop, wait_until_parked
 
 MUTEXES = [Mutex, FairMutex, ReentrantMutex]
@@ -100,24 +101,13 @@ def test_a_handler_raises_when_a_wait_of_a_thread_is_over(kind: Callable[[], Any
     assert not mutex.locked()
 
 
-@pytest.mark.skipif(not _front.NATIVE, reason="the front in Python notes the level afterwards, and refuses such a release")
 @on_each_loop
-async def test_a_task_that_is_told_leaves_no_level_of_anothers(told: None) -> None:
+async def test_what_a_task_has_just_got_is_not_to_be_released_before_it_knows(told: None) -> None:
     mutex = ReentrantMutex()
-    took, go = threading.Event(), threading.Event()
 
-    def other() -> bool:
-        with mutex:
-            took.set()
-            go.wait(WATCHDOG)
-            return mutex.is_owned()
-
-    others: list[Any] = []
-
-    def handler() -> None:  # what its task has just got is given back, and another one's hold begins
-        mutex.release()
-        others.append(in_thread(other))
-        took.wait(WATCHDOG)
+    def handler() -> None:
+        with pytest.raises(RuntimeError):
+            mutex.release()
         raise Boom
 
     async def wait() -> None:
@@ -133,11 +123,34 @@ async def test_a_task_that_is_told_leaves_no_level_of_anothers(told: None) -> No
             await waiter
     finally:
         sys.setprofile(None)
-    assert mutex.locked()
-    assert not mutex.acquire(False)
-    go.set()
-    assert others[0].join() is True
     assert not mutex.locked()
+    with mutex:
+        assert mutex._recursion_count() == 1
+        mutex.release()
+        mutex.acquire()
+
+
+@pytest.mark.parametrize("deep", [1, 2])
+def test_a_task_that_is_collected_within_its_mutex_leaves_it(deep: int) -> None:
+    mutex = ReentrantMutex()
+
+    async def holds() -> None:
+        async with mutex:
+            async with mutex if deep == 2 else contextlib.nullcontext():
+                await asyncio.Event().wait()
+
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)
+    task = loop.create_task(holds())
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    assert mutex.locked()
+    loop.close()
+    del task, loop
+    gc.collect()
+    assert not mutex.locked()
+    with mutex:
+        assert mutex._recursion_count() == 1
 
 
 @pytest.mark.parametrize("kind", MUTEXES)

@@ -95,6 +95,7 @@ static int awaiting_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(a->waiting);
     Py_VISIT(a->steps);
     Py_VISIT(a->timer);
+    Py_VISIT(a->who.task);
     return 0;
 }
 

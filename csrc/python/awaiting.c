@@ -106,12 +106,14 @@ static PySendResult fail(Awaiting *a)
 static PySendResult end(Awaiting *a, int acquired, PyObject **result)
 {
     if (a->levels && acquired) /* before any Python may run */
-        reentrant_got(a->lock, &a->who, !a->request);
+        reentrant_begin(a->lock, &a->who, 1);
     if (a->stage == WAITING && told(a, acquired ? WAIT_ACQUIRED : WAIT_TIMED_OUT)) {
         if (a->levels && acquired)
             reentrant_undo(a->lock, &a->who);
         return fail(a); /* a signal handler's: what it has got is released */
     }
+    if (a->levels && acquired && !a->request)
+        reentrant_counts(a->lock);
     a->stage = ENDED;
     stop_waiting(a);
     forget(a);

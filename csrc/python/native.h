@@ -311,7 +311,7 @@ void who_forget(Who *who);
 /* reentrant.c */
 /* The core says that the word is ours: hold it. Before any Python runs. Nothing if it was done. */
 void reentrant_begin(Lock *lock, Who *who, int as_task);
-void reentrant_got(Lock *lock, Who *who, int bare); /* the same for a task; `bare`: with no guard */
+void reentrant_counts(Lock *lock); /* that level has no guard: last, for its owner may release it from now on */
 
 int reentrant_undo(Lock *lock, Who *who); /* leave a level again, of a task that raises. 0, or -1 with an exception */
 

@@ -12,7 +12,7 @@
 static int is_thread(uint64_t id) { return id & 1; }
 
 /* Whether who calls owns it: 1, 0, or -1 with an exception. */
-static int owns(Reentrant *m)
+static int owns(Reentrant *m, uint32_t *bare)
 {
     uint64_t owner = a64_load(&m->levels.owner, RELAXED); /* a first look: if it is another thread's, it is not ours */
     Who who;
@@ -21,6 +21,8 @@ static int owns(Reentrant *m)
         return 0;
     if (who_runs(&who))
         return -1;
+    /* ACQUIRE pairs with the RELEASE of add_bare: who sees the levels of another's hold sees, next, whose that is. */
+    *bare = a32_load(&m->bare, ACQUIRE);
     it_is = levels_owned_by(&m->levels, who.id);
     who_forget(&who);
     return it_is;
@@ -104,7 +106,7 @@ int reentrant_leave(Reentrant *m, uint64_t hold, uint64_t count, int fair)
         port = own_port();
     if (levels_leave(&m->levels, hold, count) != LEVELS_LAST) { /* others are left; or that hold was ended (levels_end) */
         Py_XDECREF(port);
-        return 0;
+        return PyErr_Occurred() ? -1 : 0; /* as below */
     }
     kept = kept_task(m);
     lock_set_holder(lock, 0);
@@ -136,13 +138,12 @@ int reentrant_undo(Lock *lock, Who *who)
  * are levels too. */
 static uint32_t bare_levels(Reentrant *m) { return a32_load(&m->bare, RELAXED); }
 
-static void add_bare(Reentrant *m, uint32_t count) { a32_store(&m->bare, bare_levels(m) + count, RELAXED); /* as above */ }
+/* RELEASE pairs with the ACQUIRE of owns. */
+static void add_bare(Reentrant *m, uint32_t count) { a32_store(&m->bare, bare_levels(m) + count, RELEASE); }
 
-void reentrant_got(Lock *lock, Who *who, int bare)
+void reentrant_counts(Lock *lock)
 {
-    reentrant_begin(lock, who, 1);
-    if (bare)
-        add_bare((Reentrant *)lock, 1);
+    add_bare((Reentrant *)lock, 1);
 }
 
 /* --- as threading.RLock and asyncio.Lock ----------------------------------------------------------------------------------- */
@@ -175,18 +176,47 @@ static PyObject *reentrant_acquire(PyObject *self, PyObject *arguments, PyObject
     return acquire_arguments(arguments, keywords, &kind, &limit) ? NULL : acquire_for((Reentrant *)self, kind, limit);
 }
 
-/* Release as many levels that have no guard. The hold is the caller's, so its number stays. */
-static int let_go(Reentrant *m, uint32_t count)
+/* Whether its owner was a task that is collected: nobody else will ever release what it left. */
+static int owner_is_gone(Reentrant *m)
+{
+    uint64_t owner = a64_load(&m->levels.owner, RELAXED); /* as in owns */
+    int gone = 0;
+#ifdef Py_GIL_DISABLED
+    Py_BEGIN_CRITICAL_SECTION(m); /* as in reentrant_begin */
+#endif
+    if (owner != NOBODY && !is_thread(owner) && m->task && owner == (uint64_t)(uintptr_t)m->task && PyWeakref_Check(m->task)) {
+#if PY_VERSION_HEX >= 0x030D0000
+        PyObject *who = NULL;
+        gone = PyWeakref_GetRef(m->task, &who) == 0;
+        Py_XDECREF(who);
+#else
+        gone = PyWeakref_GET_OBJECT(m->task) == Py_None;
+#endif
+    }
+#ifdef Py_GIL_DISABLED
+    Py_END_CRITICAL_SECTION();
+#endif
+    return gone;
+}
+
+/* Release as many levels that have no guard. The hold is the caller's, so its number stays; or (`closed`) that of a task that was
+ * collected within its `async with`, which the collector ends now. */
+static int let_go(Reentrant *m, uint32_t count, int closed)
 {
     PyObject *type = NULL, *value, *traceback;
-    int ours = owns(m);
+    uint32_t bare = 0;
+    int ours = owns(m, &bare);
     if (ours < 0) { /* a signal handler's, where trio was asked who runs: it is released nevertheless */
         PyErr_Fetch(&type, &value, &traceback);
-        ours = owns(m);
+        ours = owns(m, &bare);
         PyErr_Clear();
     }
-    if (ours > 0 && bare_levels(m) >= count) {
-        a32_store(&m->bare, bare_levels(m) - count, RELAXED); /* as in bare_levels */
+    if (!ours && closed && owner_is_gone(m)) {
+        ours = 1;
+        bare = bare_levels(m);
+    }
+    if (ours > 0 && bare >= count) {
+        a32_store(&m->bare, bare - count, RELEASE); /* as in add_bare */
         (void)reentrant_leave(m, levels_hold(&m->levels), count, 0);
     } else if (!type)
         Py_XDECREF(PyObject_CallOneArg(ours ? names.only_guards : names.not_owned, (PyObject *)m));
@@ -199,7 +229,7 @@ static int let_go(Reentrant *m, uint32_t count)
 
 static PyObject *reentrant_release(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    if (let_go((Reentrant *)self, 1))
+    if (let_go((Reentrant *)self, 1, 0))
         return NULL;
     Py_RETURN_NONE;
 }
@@ -211,7 +241,7 @@ static PyObject *reentrant_exit(PyObject *self, PyObject *const *Py_UNUSED(argum
 
 static PyObject *reentrant_aexit(PyObject *self, PyObject *const *Py_UNUSED(arguments), Py_ssize_t Py_UNUSED(count))
 {
-    return let_go((Reentrant *)self, 1) ? NULL : Py_NewRef(names.ready);
+    return let_go((Reentrant *)self, 1, 1) ? NULL : Py_NewRef(names.ready);
 }
 
 static PyObject *reentrant_aenter(PyObject *self, PyObject *Py_UNUSED(ignored)) { return Py_NewRef(self); }
@@ -235,28 +265,30 @@ static PyObject *reentrant_await(PyObject *self)
 
 static PyObject *reentrant_is_owned(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    int ours = owns((Reentrant *)self);
+    uint32_t bare;
+    int ours = owns((Reentrant *)self, &bare);
     return ours < 0 ? NULL : PyBool_FromLong(ours);
 }
 
 static PyObject *reentrant_recursion_count(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    int ours = owns((Reentrant *)self);
+    uint32_t bare;
+    int ours = owns((Reentrant *)self, &bare);
     return ours < 0 ? NULL : PyLong_FromUnsignedLongLong(ours ? reentrant_depth((Lock *)self) : 0);
 }
 
 static PyObject *reentrant_release_save(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     Reentrant *m = (Reentrant *)self;
-    uint32_t bare = bare_levels(m);
-    int ours = owns(m);
+    uint32_t bare = 0;
+    int ours = owns(m, &bare);
     if (ours < 0)
         return NULL;
     if (!ours || bare != reentrant_depth(&m->lock)) {
         Py_XDECREF(PyObject_CallOneArg(names.not_as_a_whole, self));
         return NULL;
     }
-    return let_go(m, bare) ? NULL : PyLong_FromUnsignedLong(bare);
+    return let_go(m, bare, 0) ? NULL : PyLong_FromUnsignedLong(bare);
 }
 
 static PyObject *reentrant_acquire_restore(PyObject *self, PyObject *levels)
