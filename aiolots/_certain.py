@@ -29,12 +29,12 @@ from aiolots._errors import DeadlockError
 from aiolots._holds import ALONE, _share
 from aiolots._lib import MUTEX, READ, UPGRADABLE, UPGRADE, WRITE, lib
 from aiolots._reentrant import ReentrantMutex
+from aiolots._statements import Holding
 from aiolots._waiters import MODE_NAMES, _infos, _word_of
 from aiolots._word import ONE_READER, decode
 
 if TYPE_CHECKING:
     from aiolots._front import LockBase
-    from aiolots._statements import Holding
 
 _LOOKS, _PAUSE = 20, 0.0005  # for a writer that owns WRITER and is on its way to sleep
 
@@ -90,9 +90,7 @@ def _certain_holds(lock: Any, mode: int, frames: list[FrameType], may_be: Callab
     """Yield what the calls of a thread hold for certain, and keeps out who asks."""
     if ReentrantMutex in type(lock).__mro__:
         return
-    for hold in _statements.holdings(lock, frames):
-        if is_certain(hold, lock, mode, may_be):
-            yield hold
+    yield from _statements.holdings(lock, frames, lambda held: is_certain(Holding(held, ""), lock, mode, may_be), may_be)
 
 
 def text(lock: Any, mode: int, who: str, held: int, held_at: str, asked_at: str, to_do: str = "") -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aiolots import _console_client, _console_screens
-from aiolots._console_client import NoAnswer, NobodyToAsk
+from aiolots._console_client import NoAnswer, NobodyToAsk, printable
 from aiolots._seconds import checked
 
 WELL, TROUBLE, NOBODY, SILENT = 0, 1, 3, 4  # 2 is argparse's
@@ -64,17 +64,22 @@ def run(arguments: argparse.Namespace) -> int:
             return _watch(path, arguments)
         return _show(path, arguments)
     except NobodyToAsk as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{printable(str(error))}\n")  # it names sockets, and command lines of processes
         return NOBODY
     except NoAnswer as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{printable(str(error))}\n")
         return SILENT
     except KeyboardInterrupt:
         return 130
 
 
+def _ask(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    command, is_named = _COMMANDS[arguments.name][1], arguments.process is not None
+    return _console_client.ask(path, command, arguments.timeout, is_named=is_named)
+
+
 def _show(path: Path, arguments: argparse.Namespace) -> int:
-    answer = _console_client.ask(path, _COMMANDS[arguments.name][1], arguments.timeout)
+    answer = _ask(path, arguments)
     if arguments.json:
         print(json.dumps(answer))
     else:
@@ -87,7 +92,7 @@ def _watch(path: Path, arguments: argparse.Namespace) -> int:
     with _console_screens.live() as show:
         while True:
             try:
-                answer = _console_client.ask(path, "ps", arguments.timeout)
+                answer = _ask(path, arguments)
             except NoAnswer:
                 if not path.exists():  # it has ended, as processes do
                     return status

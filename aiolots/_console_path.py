@@ -45,11 +45,13 @@ def private_folder() -> Path:
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
-        if not _is_private(folder):
-            raise PermissionError(
-                f"{folder} is not a folder of this user alone (mode 0700): nothing is served there; remove it, or give a path"
-            ) from None
+        _check_private(folder, "nothing is served there")
     return folder
+
+
+def _check_private(folder: Path, so: str) -> None:
+    if not _is_private(folder):
+        raise PermissionError(f"{folder} is not a folder of this user alone (mode 0700): {so}; remove it, or give a path")
 
 
 def socket_path(place: str | os.PathLike[str] | None = None) -> Path:
@@ -85,9 +87,17 @@ def is_stale(path: Path) -> bool:
 
 
 def sockets(place: str | os.PathLike[str] | None = None) -> list[Path]:
-    """Return the sockets that processes may serve, of the folder that is given or agreed on. Stale ones are removed."""
+    """Return the sockets that processes may serve, of the folder that is given or agreed on. Stale ones are removed.
+
+    PermissionError if the one that is agreed on is open to others, or another's: whoever made it may have put anything there.
+    """
     given = os.environ.get(VARIABLE, "") if place is None else os.fspath(place)
-    folder = default_folder() if given in ("", "0", "1") else Path(given)
+    folder = Path(given)
+    if given in ("", "0", "1"):
+        folder = default_folder()
+        if not os.path.lexists(folder):
+            return []
+        _check_private(folder, "nobody is asked there")
     if not folder.is_dir():
         return [folder] if folder.exists() else []
     found: list[Path] = []

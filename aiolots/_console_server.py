@@ -50,7 +50,11 @@ class _Connection:
         self.end = time.monotonic() + PATIENCE
 
     def say(self, answer: dict[str, Any]) -> None:
-        self.unsent = memoryview(json.dumps({"aiolots": PROTOCOL, **answer}, default=str).encode() + b"\n")
+        try:
+            text = json.dumps({"aiolots": PROTOCOL, **answer}, default=str)
+        except BaseException as error:  # noqa: BLE001  # of what a user's str() does, and what is no JSON at all
+            text = json.dumps({"aiolots": PROTOCOL, "error": _text_of(error)})
+        self.unsent = memoryview(text.encode() + b"\n")
         self.end = time.monotonic() + PATIENCE
 
     def refuse(self, why: str) -> None:
@@ -130,10 +134,13 @@ class Server:
         connected.setblocking(False)
         connection = _Connection(connected)
         self._connections[connected.fileno()] = connection
-        if not _is_allowed(connected):
+        try:
+            if not _is_allowed(connected):
+                self._drop(connection)
+            elif len(self._connections) > MOST:
+                connection.refuse("too many connections")
+        except Exception:  # noqa: BLE001  # the system does not say who it is
             self._drop(connection)
-        elif len(self._connections) > MOST:
-            connection.refuse("too many connections")
 
     def _serve(self, connection: _Connection) -> None:
         try:
@@ -146,7 +153,7 @@ class Server:
                     self._drop(connection)
         except (BlockingIOError, InterruptedError):
             pass
-        except OSError:
+        except Exception:  # noqa: BLE001  # whatever it is, it ends this connection and no other
             self._drop(connection)
 
     def _read(self, connection: _Connection) -> None:
@@ -171,12 +178,19 @@ class Server:
             return {"error": f'a question is {{"aiolots": {PROTOCOL}, "command": ...}}: this process knows no other version'}
         try:
             return self._answer(question)
-        except Exception as error:  # noqa: BLE001
-            return {"error": f"{type(error).__name__}: {error}"}
+        except BaseException as error:  # noqa: BLE001  # of a user's repr: this thread goes on
+            return {"error": _text_of(error)}
 
     def _drop(self, connection: _Connection) -> None:
         self._connections.pop(connection.socket.fileno(), None)
         connection.socket.close()
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except BaseException:  # noqa: BLE001  # of its own str()
+        return type(error).__name__
 
 
 def _listen(path: Path) -> socket.socket:
@@ -205,11 +219,12 @@ def _listen(path: Path) -> socket.socket:
 
 def _is_allowed(connected: socket.socket) -> bool:
     """Whether this user has connected, or root, as far as the system can say. The file's mode says it too."""
-    uid = _uid_of(connected)
+    uid = uid_of(connected)
     return uid is None or uid in (os.geteuid(), 0)
 
 
-def _uid_of(connected: socket.socket) -> int | None:
+def uid_of(connected: socket.socket) -> int | None:
+    """Return the user at the other end of a connection; None if the system does not say."""
     if hasattr(socket, "SO_PEERCRED"):
         found = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         return int(struct.unpack("3i", found)[1])

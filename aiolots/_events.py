@@ -113,9 +113,9 @@ class _Subscription:
         self.failed = False  # it has been logged
 
 
-_rows: deque[tuple[Any, ...]] = deque(maxlen=_MOST)
+_rows: deque[tuple[Any, ...]] = deque()  # no maxlen, which would drop the oldest and not count it
 _subscriptions: list[_Subscription] = []
-_deliverers: dict[str, object] = {}  # "now": who delivers; whoever puts itself there first, does
+_deliverers: dict[str, threading.Thread] = {}  # "now": who delivers; whoever puts itself there first, does
 _delivering: set[int] = set()  # idents of threads
 dropped, failures, delivered = _Tally(), _Tally(), _Tally()
 wanted = 0  # the outcomes that anybody wants to hear of
@@ -173,7 +173,7 @@ def wait_ended(lock: Any, mode: int, is_task: bool, outcome: int, ns: int, code:
     """Put a row into the queue. Only if somebody wants to hear of that outcome."""
     if threading.get_ident() in _delivering:
         return
-    if len(_rows) >= _MOST:
+    if len(_rows) >= _MOST:  # of those who come here at the same time, each may add one more
         dropped.add()
         return
     queued = first_infos(lock, _QUEUED)
@@ -211,23 +211,32 @@ def wait_is_over(lock: Any, op: Any, mode: int, is_task: bool, outcome: int, sit
 
 
 def _see_that_it_is_delivered() -> None:
-    me = object()
-    if _deliverers.setdefault("now", me) is me:
-        thread = threading.Thread(target=_deliver, args=(me,), name="aiolots-telemetry", daemon=True)
+    thread = threading.Thread(target=_deliver, name="aiolots-telemetry", daemon=True)
+    there = _deliverers.setdefault("now", thread)
+    if there is not thread and not there.is_alive():  # it died; or it is about to start, and ends when it sees this one
+        _leave(there)
+        there = _deliverers.setdefault("now", thread)
+    if there is thread:
         try:
             thread.start()
         except BaseException:
-            _deliverers.pop("now", None)
+            _leave(thread)
             raise
 
 
-def _deliver(me: object) -> None:
+def _leave(thread: threading.Thread) -> None:
+    """Let another deliver. Whoever is put out by mistake, at the same time, comes back: see _deliver."""
+    if _deliverers.get("now") is thread:
+        _deliverers.pop("now", None)
+
+
+def _deliver() -> None:
+    me = threading.current_thread()
     ident = threading.get_ident()
-    _delivering.add(ident)
     try:
+        _delivering.add(ident)
         while _deliverers.setdefault("now", me) is me:
-            while _rows:
-                _tell(_event(*_rows.popleft()))
+            _tell_all()
             if not _subscriptions:
                 _deliverers.pop("now", None)
                 if not _subscriptions:  # else somebody came just now: back, if there is no other thread for it by then
@@ -236,6 +245,25 @@ def _deliver(me: object) -> None:
                 time.sleep(_EVERY)
     finally:
         _delivering.discard(ident)
+        if _deliverers.get("now") is me:  # what ended it was raised from outside (PyThreadState_SetAsyncExc)
+            _leave(me)
+            if _subscriptions:
+                _see_that_it_is_delivered()
+
+
+def _tell_all() -> None:
+    """Tell what is queued. Never raises: whatever users' names, callbacks and handlers do, the next event is told."""
+    while _rows:
+        try:
+            row = _rows.popleft()
+        except IndexError:  # another thread delivers, for a moment
+            return
+        try:
+            event = _event(*row)
+        except BaseException:  # noqa: BLE001  # of the repr of a lock's name
+            dropped.add()
+        else:
+            _tell(event)
 
 
 def _tell(event: LockEvent) -> None:
@@ -249,7 +277,8 @@ def _tell(event: LockEvent) -> None:
             failures.add()
             if not subscription.failed:
                 subscription.failed = True
-                _log.exception("aiolots.telemetry: %r failed; its next failures are counted only", subscription.callback)
+                with contextlib.suppress(BaseException):  # of a filter or a handler
+                    _log.exception("aiolots.telemetry: %r failed; its next failures are counted only", subscription.callback)
         else:
             delivered.add()
 

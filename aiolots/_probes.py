@@ -104,10 +104,12 @@ class LockProbe(_Prober):
         request: object = self._method(timeout)
         acquire: Callable[[Any], Any] = getattr(type(request), "acquire")  # noqa: B009
         self._held.extend(map(acquire, (request,)))  # one step for the native front: a fork finds it noted
-        guard = self._held[0]
-        if guard is not None:
-            guard.release()
-        self._held.clear()
+        guard = self._held[-1]
+        try:
+            if guard is not None:
+                guard.release()
+        finally:  # it may raise, if another has released the lock meanwhile: the next guard is another one
+            self._held.clear()
         return guard is not None
 
     def forget(self) -> None:

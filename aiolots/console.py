@@ -4,8 +4,9 @@
     console.close()
 
 The process answers on a unix socket of mode 0600, in a folder that only its user can enter, and looks at who has connected
-besides. One daemon thread serves it. It takes no lock of yours and none of aiolots, so it answers in a deadlock too; it needs
-the GIL, so it cannot while native code keeps that. What it can be asked for, is to look: no question changes anything.
+besides; who asks looks at who serves, too. One daemon thread serves it. It takes no lock of yours and none of aiolots, so it
+answers in a deadlock too; it needs the GIL, so it cannot while native code keeps that. What it can be asked for, is to look: no
+question changes anything.
 
 A forked child does not serve unless it calls serve().
 """

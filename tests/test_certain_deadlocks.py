@@ -54,7 +54,7 @@ class Owner:
         self.mutex: Mutex[None] = Mutex(name="mutex of a slot")
 
     def mutex_twice(self) -> None:
-        with self.mutex:  # HOLDS
+        with self.mutex.lock():  # HOLDS
             self.helper()
 
     def helper(self) -> None:

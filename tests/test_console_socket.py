@@ -313,6 +313,53 @@ def test_an_answer_that_fails_is_an_error(served: Path, monkeypatch: pytest.Monk
         _console_client.ask(served, "ps", WATCHDOG)
 
 
+class Bad:
+    """What ends whoever shows it."""
+
+    def __str__(self) -> str:
+        raise SystemExit(self)
+
+
+class BadError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def raises_it(_question: object) -> Any:
+    raise BadError
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (lambda _: {"name": Bad()}, "SystemExit"),
+        (lambda _: {"name": {(): 1}}, "TypeError: keys must be"),
+        (raises_it, "BadError"),
+    ],
+)
+def test_an_answer_that_cannot_be_sent_is_an_error(
+    served: Path, monkeypatch: pytest.MonkeyPatch, answer: Any, error: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(console.serve()._server, "_answer", answer)
+        assert json.loads(said(served, QUESTION))["error"].startswith(error)
+    assert answers(served)
+
+
+@pytest.mark.parametrize("what", ["_read", "_is_allowed"])
+def test_what_goes_wrong_with_one_connection_ends_that_alone(
+    served: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def fails(_connection: object) -> Any:
+        raise RuntimeError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(console.serve()._server if what == "_read" else _console_server, what, fails)
+        with contextlib.suppress(BrokenPipeError):
+            assert said(served, QUESTION) == b""
+    assert answers(served)
+
+
 # --- who may ask --------------------------------------------------------------------------------------------------------
 
 ASK_AS = """
@@ -347,7 +394,7 @@ def test_other_users_are_refused(served: Path) -> None:
 
 @pytest.mark.parametrize(("uid", "allowed"), [(os.geteuid(), True), (0, True), (None, True), (12345, False)])
 def test_who_is_allowed(monkeypatch: pytest.MonkeyPatch, uid: int | None, allowed: bool) -> None:
-    monkeypatch.setattr(_console_server, "_uid_of", lambda _connected: uid)
+    monkeypatch.setattr(_console_server, "uid_of", lambda _connected: uid)
     with socket.socket(socket.AF_UNIX) as connected:
         assert _console_server._is_allowed(connected) is allowed
 
@@ -355,7 +402,7 @@ def test_who_is_allowed(monkeypatch: pytest.MonkeyPatch, uid: int | None, allowe
 def test_the_system_says_who_has_connected() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        assert _console_server._uid_of(ours) == os.geteuid()
+        assert _console_server.uid_of(ours) == os.geteuid()
 
 
 def test_nobody_answers_in_time() -> None:

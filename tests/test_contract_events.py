@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
 import sys
@@ -187,6 +188,63 @@ def test_what_a_callback_raises_is_logged_once_and_counted(caplog: pytest.LogCap
     assert "of the callback" in str(record.exc_info[1])
 
 
+def test_a_name_that_cannot_be_shown_is_dropped_and_the_next_is_told() -> None:
+    class Bad:
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+    before = telemetry.counts().dropped
+    with Heard(telemetry.on_contention, "shown") as heard:
+        contend(Mutex(name=Bad()))  # type: ignore[arg-type]
+        wait_until(lambda: telemetry.counts().dropped == before + 1)
+        contend(Mutex(name="shown"))
+        heard.wait_for(1)
+
+
+def test_a_logger_that_fails_keeps_nobody_from_hearing() -> None:
+    def fails(_record: logging.LogRecord) -> bool:
+        raise SystemExit
+
+    def raises(_event: telemetry.LockEvent) -> None:
+        raise ValueError("of the callback")
+
+    log, before = logging.getLogger("aiolots"), telemetry.counts().failed
+    unsubscribe = telemetry.on_contention(raises)
+    log.addFilter(fails)
+    try:
+        with Heard(telemetry.on_contention, "logged") as heard:
+            for count in (1, 2):
+                contend(Mutex(name="logged"))
+                heard.wait_for(count)
+            unsubscribe()
+    finally:
+        log.removeFilter(fails)
+    assert telemetry.counts().failed == before + 2
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_was_ended_from_outside_is_replaced() -> None:
+    with Heard(telemetry.on_contention, "replaced") as heard:
+        contend(Mutex(name="replaced"))
+        heard.wait_for(1)
+        ended = _events._deliverers["now"]
+        assert ended.ident is not None
+        assert ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ended.ident), ctypes.py_object(SystemExit)) == 1
+        wait_until(lambda: not ended.is_alive())
+        contend(Mutex(name="replaced"))
+        heard.wait_for(2)
+
+
+def test_a_thread_that_is_dead_is_replaced_by_who_subscribes() -> None:
+    dead = threading.Thread(target=int)
+    dead.start()
+    dead.join()
+    _events._deliverers["now"] = dead
+    with Heard(telemetry.on_contention, "subscribed") as heard:
+        contend(Mutex(name="subscribed"))
+        heard.wait_for(1)
+
+
 def test_a_callback_may_take_the_lock_and_hears_nothing_of_itself() -> None:
     """It is called by nobody who waits, and outside of any lock: so it can wait for the very lock as long as it likes."""
     lock = Mutex(name="taken in a callback")
@@ -239,6 +297,35 @@ def test_what_does_not_fit_is_dropped_and_counted(monkeypatch: pytest.MonkeyPatc
         go_on.set()
         heard.wait_for(4)
     assert lock.statistics().contended == 6
+
+
+def test_what_comes_at_once_when_it_is_full_is_lost_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at the room and the row there is a bytecode or two, where others put theirs."""
+    lock = Mutex(name="at once")
+    contend(lock)
+    before, most = telemetry.counts().dropped, _events._MOST
+    inside, go_on = threading.Event(), threading.Event()
+
+    def block(_event: telemetry.LockEvent) -> None:
+        inside.set()
+        assert go_on.wait(WATCHDOG)
+
+    def others_are_faster(_lock: object, _count: int) -> Callable[[], list[object]]:
+        while len(_events._rows) < most:
+            _events._rows.append(_events._rows[0])
+        return list
+
+    with Heard(telemetry.on_contention, "at once") as heard:
+        unsubscribe = telemetry.on_contention(block)
+        contend(lock)
+        assert inside.wait(WATCHDOG)
+        contend(lock)
+        monkeypatch.setattr(_events, "first_infos", others_are_faster)
+        contend(lock)
+        unsubscribe()
+        go_on.set()
+        heard.wait_for(most + 2)
+        assert telemetry.counts().dropped == before
 
 
 def test_who_is_told_keeps_no_lock_alive() -> None:

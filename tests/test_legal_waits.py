@@ -186,6 +186,98 @@ def test_released_inside_of_its_with() -> None:
     assert_idle(lock, mutex)
 
 
+class PassedOn:
+    """Its `with` gives a guard that somebody else has too, and releases."""
+
+    def __init__(self, ask: Callable[[], Any], kept: list[Any]) -> None:
+        self.ask, self.kept = ask, kept
+
+    def __enter__(self) -> Any:
+        guard = self.ask().acquire()
+        self.kept.append(guard)
+        return guard
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("make", "first", "second"), [(RwLock, "write", "read"), (RwLock, "read", "write"), (Mutex, "lock", "lock")]
+)
+def test_a_with_that_gives_a_guard_and_does_not_keep_it(make: Any, first: str, second: str) -> None:
+    lock, kept = make(None), list[Any]()
+
+    def ask() -> None:
+        with PassedOn(getattr(lock, first), kept) as guard:
+            assert guard
+            getattr(lock, second)().acquire().release()
+
+    asks = in_thread(ask)
+    wait_until_parked(lock, 1)
+    kept.pop().release()
+    asks.join()
+    assert_idle(lock)
+
+
+class Held:
+    lock: Any = None
+
+
+def local_read(old: Any, new: Any) -> None:
+    lock = old
+    with lock.read():
+        lock = new
+        lock.write().acquire().release()
+
+
+def attribute_write(old: Any, new: Any) -> None:
+    held = Held()
+    held.lock = old
+    with held.lock.write():
+        held.lock = new
+        held.lock.read().acquire().release()
+
+
+def local_mutex(old: Any, new: Any) -> None:
+    lock = old
+    with lock:
+        lock = new
+        with lock:
+            pass
+
+
+def attribute_mutex(old: Any, new: Any) -> None:
+    held = Held()
+    held.lock = old
+    with held.lock:
+        held.lock = new
+        with held.lock:
+            pass
+
+
+@pytest.mark.parametrize(
+    ("use", "make", "mode"),
+    [
+        (local_read, RwLock, "read"),
+        (attribute_write, RwLock, "write"),
+        (local_mutex, Mutex, "lock"),
+        (attribute_mutex, Mutex, "lock"),
+    ],
+)
+def test_a_with_whose_name_leads_to_another_lock_by_now(use: Any, make: Any, mode: str) -> None:
+    old, new, kept = make(None), make(None), list[Any]()
+
+    def ask() -> None:
+        kept.append(getattr(new, mode)().acquire())
+        use(old, new)
+
+    asks = in_thread(ask)
+    wait_until_parked(new, 1)
+    kept.pop().release()
+    asks.join()
+    assert_idle(old, new)
+
+
 # --- 100,000 operations -------------------------------------------------------------------------------------------------
 
 OPERATIONS, THREADS, TASKS = 100_000, 3, 3

@@ -1,5 +1,5 @@
-"""What runs Python when a wait is over, told to whoever asked for it, or looked up on the way out: between any two of its steps a
-signal handler may use this very lock, or raise. A profile function does so here, at a step that is known."""
+"""What runs Python when a wait is over, told to whoever asked for it, or looked up on the way out: between any two of its steps
+a signal handler may use this very lock, or raise. A profile function does so here, at a step that is known."""
 
 from __future__ import annotations
 

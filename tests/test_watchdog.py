@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from aiolots import FairMutex, Mutex, ReentrantMutex, RwLock, Semaphore, _outlets, lowlevel, watchdog
+from aiolots import FairMutex, Mutex, ReentrantMutex, RwLock, Semaphore, _outlets, _probes, lowlevel, watchdog
 from tests.consoles import folder
 from tests.waiting import WATCHDOG, assert_idle, in_thread, wait_until
 from tests.worlds import EVERY_KIND, new_loop
@@ -178,6 +178,33 @@ def test_a_function(what: str, reports: list[str]) -> None:
     go_on.set()
     running: Any = watchdog._watchdog
     wait_until(lambda: not running._reported)
+
+
+def test_a_probe_whose_release_fails_keeps_no_later_guard(reports: list[str]) -> None:
+    mutex: Mutex[None] = Mutex()
+    probe = _probes.LockProbe(mutex)
+    request = mutex.try_lock_for
+
+    class Meddled:
+        """Somebody releases the mutex, as anybody may, before the probe does."""
+
+        def __init__(self, timeout: float) -> None:
+            self._request = request(timeout)
+
+        def acquire(self) -> Any:
+            guard = self._request.acquire()
+            mutex.release()
+            return guard
+
+    probe._method = Meddled
+    with pytest.raises(RuntimeError):
+        probe._try(1.0)
+    probe._method = request
+    for _ in range(2):
+        assert probe._try(1.0)
+        assert not mutex.is_locked()
+    probe.end()
+    assert reports == []
 
 
 def test_without_probes_no_lock_is_taken(reports: list[str]) -> None:
