@@ -91,7 +91,10 @@ def _printable(value: Any) -> Any:
     """Return what json.loads() has found in an object. The objects in it have been here before."""
     if isinstance(value, str):
         return printable(value)
-    return [_printable(each) for each in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        things: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
+        return [_printable(each) for each in things]
+    return value
 
 
 def _check_who_serves(connection: socket.socket, path: Path, *, is_named: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from aiolots._contention import Counts, Kind, read
@@ -88,6 +88,13 @@ class LockStatistics:
     longest_wait_at: str | None = field(default=None, compare=False)
     histogram: tuple[int, ...] = field(default=(0,) * WAIT_BUCKETS, compare=False)
     waits: tuple[WaitStatistics, ...] = field(default=(), compare=False)
+
+    def __repr__(self) -> str:
+        # Of what was counted only what is: most locks have nothing to tell, and a histogram is mostly zeros.
+        told = [(each.name, getattr(self, each.name)) for each in fields(self)]
+        counted = self.contended or self.timeouts or self.cancellations or self.revocations
+        shown = told[:5] + ([pair for pair in told[5:-2] if pair[1]] if counted else [])
+        return f"LockStatistics({', '.join(f'{name}={value!r}' for name, value in shown)})"
 
 
 def statistics_of(lock: LockBase[Any]) -> LockStatistics:

@@ -378,3 +378,17 @@ def test_the_place_of_a_task_that_is_cancelled() -> None:
             wait_until_parked(lock, 0)
             wait_until(lambda lock=lock: lock.statistics().longest_wait_at is not None)
             assert lock.statistics().longest_wait_at == line_of(take, text)
+
+
+def test_what_it_shows_of_itself() -> None:
+    lock = RwLock(name="catalog")
+    with lock.read():
+        shown = repr(lock.statistics())
+    assert shown == "LockStatistics(locked=True, readers=1, write_locked=False, threads_waiting=0, tasks_waiting=0)"
+    with lock.write(), lock.try_read_for(0.001) as late:
+        assert late is None
+    shown = repr(lock.statistics())
+    assert "timeouts=1" in shown
+    assert "test_what_it_shows_of_itself" in shown
+    assert "handoffs" not in shown
+    assert "histogram" not in shown
