@@ -221,7 +221,7 @@ def test_odd_names_of_a_process_are_printed_escaped(command: str) -> None:
         "print('ready', flush=True)\nsys.stdin.read()\n"
     )
     with folder() as place, subprocess.Popen(
-        [sys.executable, "-c", program, "\x1b[31m"],
+        [sys.executable, "-X", "odd=\x1b[31m", "-c", program],
         cwd=ROOT,
         env=os.environ | {"AIOLOTS_CONSOLE": str(place), "COLUMNS": "300"},
         stdin=subprocess.PIPE,

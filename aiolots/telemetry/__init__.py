@@ -44,7 +44,7 @@ class EventCounts:
     Attributes:
         delivered: calls of callbacks that returned.
         failed: calls of callbacks that raised. The first failure of each is logged, to the logger "aiolots".
-        dropped: events that came while 10,000 others were queued; nobody has heard of them.
+        dropped: events that came while 10,000 others were queued, or could not be made; nobody has heard of them.
     """
 
     delivered: int
