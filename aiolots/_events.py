@@ -57,7 +57,7 @@ class LockEvent:
         waited: for how long, in seconds.
         place: where: `file.py:12 in function`.
         queued: the first ones of those who were in the lock's queues then, 8 at most.
-        holders: who held it then, as far as anybody noted it.
+        holders: of a wait that timed out, who held the lock then and what they did, if it is tracked (aiolots.tracking).
         time: when: time.time(), in seconds.
     """
 
@@ -179,7 +179,22 @@ def wait_ended(lock: Any, mode: int, is_task: bool, outcome: int, ns: int, code:
     queued = first_infos(lock, _QUEUED)
     site = None if code is None else (code, at)
     label = lock._kept.label
-    _rows.append((type(lock).__name__, lock.name, label, lock.word, mode, is_task, outcome, ns, site, queued, time.time()))
+    held = holders_of(lock) if outcome == TIMED_OUT else ()
+    kind = type(lock).__name__
+    _rows.append((kind, lock.name, label, lock.word, mode, is_task, outcome, ns, site, queued, held, time.time()))
+
+
+def _nobody_noted(_lock: Any) -> tuple[str, ...]:
+    return ()
+
+
+holders_of: Callable[[Any], tuple[str, ...]] = _nobody_noted  # of tracking, which is further up
+
+
+def use_holders(function: Callable[[Any], tuple[str, ...]]) -> None:
+    """Have it say who holds a lock."""
+    global holders_of  # noqa: PLW0603
+    holders_of = function
 
 
 _OURS = ("aiolots._", "aiolots.compat.")
@@ -299,6 +314,7 @@ def _event(
     ns: int,
     site: tuple[CodeType, int] | None,
     queued: Callable[[], list[_Info]],
+    held: tuple[str, ...],
     moment: float,
 ) -> LockEvent:
     return LockEvent(
@@ -312,6 +328,7 @@ def _event(
         waited=ns / 1e9,
         place=_place(site),
         queued=tuple(waiter_of(info) for info in queued()),
+        holders=held,
         time=moment,
     )
 

@@ -10,7 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from aiolots import _asyncio_graph, _owners, _refusals, _track
+from aiolots import _asyncio_graph, _events, _owners, _refusals, _track
 from aiolots._errors import LockTimeout, QueuedInfo
 from aiolots._front import NATIVE
 from aiolots._lib import INFOS, QUEUED, ffi, lib
@@ -147,4 +147,15 @@ def _queued(lock: LockBase[Any]) -> tuple[tuple[QueuedInfo, ...], int]:
     return tuple(found), max(count, len(found))
 
 
+def _holders(lock: LockBase[Any]) -> tuple[str, ...]:
+    """What an event says of them."""
+    try:
+        found, count = _track.infos(lock, _MOST_HOLDERS)
+        more = [f"{count - len(found)} more"] if count > len(found) else []
+        return (*(f"{one}{f', now at {one.stack[0]}' if one.stack else ''}" for one in found), *more)
+    except Exception as error:  # noqa: BLE001  # the wait has ended, and is told of whatever else there is to say
+        return (f"who holds it cannot be found out: {error!r}",)
+
+
 _refusals.use_report(timed_out)
+_events.use_holders(_holders)
