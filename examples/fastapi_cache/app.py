@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Query
 
@@ -87,6 +87,6 @@ async def refresh() -> dict[str, int]:
 
 
 @app.get("/health")
-async def health() -> dict[str, int | bool]:
+async def health() -> dict[str, Any]:
     """Who is in and who waits. Takes no lock, so it answers whatever the lock does."""
     return {"word": catalog.word, **asdict(catalog.statistics())}
