@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 import itertools
 import random
+import threading
 import warnings
 import weakref
 from collections.abc import Awaitable, Callable
@@ -266,14 +267,17 @@ async def _enter(half: Any) -> None:
 @pytest.mark.parametrize("kinds", [("asyncio", "asyncio"), ("uvloop", "asyncio")])
 def test_one_lock_for_two_loops(kinds: tuple[str, str]) -> None:
     lock, inside = RWLock(), {"reader": 0, "writer": 0}
+    counting = threading.Lock()  # readers of two loops count at the same time
 
     async def work(half: str) -> None:
         for _ in range(30):
             async with getattr(lock, half):
-                inside[half] += 1
-                assert half == "reader" or (inside["writer"] == 1 and inside["reader"] == 0)
+                with counting:
+                    inside[half] += 1
+                    assert half == "reader" or (inside["writer"] == 1 and inside["reader"] == 0)
                 await turns()
-                inside[half] -= 1
+                with counting:
+                    inside[half] -= 1
 
     with LoopThread(kinds[0]) as one, LoopThread(kinds[1]) as other:
         futures = [loop.submit(work(half)) for loop in (one, other) for half in ("reader", "writer", "reader")]
