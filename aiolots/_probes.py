@@ -101,22 +101,21 @@ class LockProbe(_Prober):
         super().__init__(f"{mode} of {label_of(lock)}", self._try)
 
     def _try(self, timeout: float) -> bool:
-        request: object = self._method(timeout)
-        acquire: Callable[[Any], Any] = getattr(type(request), "acquire")  # noqa: B009
-        self._held.extend(map(acquire, (request,)))  # one step for the native front: a fork finds it noted
-        guard = self._held[-1]
+        request = self._method(timeout)
+        self._held.append(request)  # first: whenever a fork comes, the request itself says whether it holds
         try:
+            guard = request.acquire()
             if guard is not None:
                 guard.release()
-        finally:  # it may raise, if another has released the lock meanwhile: the next guard is another one
+        finally:  # it may raise, if another has released the lock meanwhile: the next request is another one
             self._held.clear()
         return guard is not None
 
     def forget(self) -> None:
         """In a forked child: what the probe's thread held at that moment nobody else would release."""
-        for guard in self._held:
-            if guard is not None and guard.is_held():
-                guard.release()
+        for request in self._held:
+            if request.is_held():
+                request.release()
 
 
 class FunctionProbe(_Prober):
