@@ -62,4 +62,8 @@ ADDRESS: Final[Any] = ffi.typeof("uintptr_t")
 FLAG: Final[Any] = ffi.typeof("int *")
 COUNT: Final[Any] = ffi.typeof("size_t *")
 
+# What a struct is made of, cffi finds out when that is asked for the first time: here, while there is one thread. With the GIL
+# off it does so in a way that a second one may see the half of.
+_fields = [of.item.fields for of in (OP, WORD, CONTENTION, INFOS) if of.item.kind == "struct"]
+
 __all__ = ["ffi", "lib"]

@@ -55,7 +55,7 @@ _MOMENT = "moment"
 class PureLock(Generic[T]):
     """A lock word with a name and the value that it protects."""
 
-    __slots__ = ("__weakref__", "_holders", "_kept", "_tracked", "_value", "_word", "address", "name")
+    __slots__ = ("__weakref__", "_counted", "_holders", "_tracked", "_value", "_word", "address", "name")
 
     name: str | None
     address: int  # of the lock word, for native code: see aiolots.get_include
@@ -65,10 +65,21 @@ class PureLock(Generic[T]):
         self._value = value
         self.address = int(ffi.cast(ADDRESS, self._word))
         self._holders: dict[int, Holder] = {}
-        self._kept: Kept | None = None  # what waiting for it has cost, once somebody had to
+        self._counted: list[Kept] = []  # the first is what waiting for it has cost, once somebody had to
         self._tracked: _pure_tracking.Tracked | None = None
         self.name = name
         note_lock(self)
+
+    @property
+    def _kept(self) -> Kept | None:
+        """What waiting for it has cost."""
+        counted = self._counted
+        return counted[0] if counted else None
+
+    @_kept.setter
+    def _kept(self, kept: Kept) -> None:
+        """Nothing, if it has one: threads that wait for the first time do this at once, and ops point into it from then on."""
+        self._counted.append(kept)
 
     @property
     def _longest(self) -> tuple[int, CodeType | None, int] | None:

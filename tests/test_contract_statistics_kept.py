@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from aiolots import FairMutex, Mutex, RwLock, telemetry
+from aiolots import FairMutex, Mutex, RwLock, _waiters, telemetry
 from aiolots._front import NATIVE
 from aiolots._totals import Series, pending, totals
 from tests.test_scenarios_fork import in_child
-from tests.worlds import World, until_parked, wait_until_parked
+from tests.worlds import World, in_thread, until_parked, wait_until_parked
 
 
 def contend(lock: Any, request: Callable[[], Any] | None = None) -> None:
@@ -58,6 +58,22 @@ def test_a_name_is_as_it_was_assigned(make: Callable[..., Any]) -> None:
     for name in ("name", "_kept", "_longest"):
         with pytest.raises((AttributeError, TypeError)):
             delattr(lock, name)
+
+
+def test_who_waits_first_at_the_same_time_counts_in_one_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An op keeps a pointer into the record, so what the first has noted must stay, whoever comes in between its steps."""
+    lock, seen = Mutex(), list[Any]()
+
+    def in_between(of: Any) -> str:
+        if not seen:
+            seen.append(None)
+            in_thread(lambda: _waiters.note_contention(of)).join()
+            seen.append(of._kept)
+        return "label"
+
+    monkeypatch.setattr(_waiters, "label_of", in_between)
+    _waiters.note_contention(lock)
+    assert lock._kept is seen[1]
 
 
 def test_a_name_that_leads_back_to_its_lock_is_collected() -> None:

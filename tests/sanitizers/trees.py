@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.sanitizers.outcome import BUILD, ROOT, clean, run
 
 HERE = Path(__file__).parent
-PARTS = ("aiolots", "csrc", "tests", "tools", "pyproject.toml", "README.md", "LICENSE")
+PARTS = ("aiolots", "pytest_aiolots", "csrc", "tests", "tools", "pyproject.toml", "README.md", "LICENSE")
 CC = os.environ.get("CC", "cc").split()
 RUNTIMES = {"address": "libasan.so", "thread": "libtsan.so"}
 SETUP = "from setuptools import setup; setup()"
@@ -30,7 +30,10 @@ OPTIONS = {
 
 @functools.cache
 def tree(name: str, python: str, sanitize: str) -> Path:
-    """Copy the tree, and build the extension modules in it: for one Python, with one sanitizer or none."""
+    """Copy the tree, and build the extension modules in it: for one Python, with one sanitizer or none.
+
+    pytest finds the plugin by what is said of the distribution beside them.
+    """
     folder = BUILD / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -43,7 +46,7 @@ def tree(name: str, python: str, sanitize: str) -> Path:
     env = dict(os.environ, AIOLOTS_SANITIZE=sanitize, AIOLOTS_DEBUG="", AIOLOTS_WERROR="")
     if sanitize == "thread":
         env["TSAN_OPTIONS"] = "report_bugs=0"  # of a Python that is itself built so: its compiling is not under test
-    done = run(f"build-{name}", [python, "-c", SETUP, "-q", "build_ext", "--inplace"], 600, cwd=folder, env=env)
+    done = run(f"build-{name}", [python, "-c", SETUP, "-q", "egg_info", "build_ext", "--inplace"], 600, cwd=folder, env=env)
     if done.status != 0 or len(list((folder / "aiolots").glob("_*.so"))) != 2:
         raise RuntimeError(f"the extension modules do not build: see {done.log}")
     return folder
