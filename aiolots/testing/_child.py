@@ -5,6 +5,7 @@ It prints one JSON object a line for each variant, and ends with the first that 
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import sys
@@ -17,9 +18,13 @@ from aiolots.testing._world import World
 from aiolots.testing.conformance import Outcome
 
 
+_AT_MOST = 300.0  # seconds: the parent ends it long before that, unless it was killed itself
+
+
 def main(spec: str, scenario: str, *names: str) -> None:
     """Play the variants."""
     warnings.simplefilter("ignore")
+    faulthandler.dump_traceback_later(_AT_MOST, exit=True)
     adapter = conformance.load(spec)
     for variant in conformance.variants_of(scenario):
         if variant.name not in names:
