@@ -5,13 +5,9 @@
 #ifndef STEPPING_H
 #define STEPPING_H
 
-#include "actors.h"
+#include "trap.h"
 
-#if defined(__x86_64__) && defined(__linux__) && !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
-#define CAN_STEP 1
-#else
-#define CAN_STEP 0 /* another processor, or a sanitizer's handler is in the way: nothing is tried */
-#endif
+#include "actors.h"
 
 static lots_bucket *step_bucket, *step_second; /* the second one may be NULL */
 static lots_mailbox *step_mailbox; /* or NULL */
@@ -19,11 +15,8 @@ static void (*step_between)(void);
 static volatile int step_at, step_now; /* before which of them; 0: it has happened */
 
 #if CAN_STEP
-#include <ucontext.h>
-
 static void *step_nothing(void *unused) { return unused; }
 
-#define TRAP_FLAG 0x100
 #define LOCK_PREFIX 0xF0
 
 /* gcov counts with an addition to a variable of its own: lock addq $1, (%rip). */
@@ -40,18 +33,10 @@ static void on_step(int signal, siginfo_t *info, void *context)
         (step_mailbox && !lock_is_free(&step_mailbox->lock)))
         return; /* at the next one where they are free again */
     step_at = 0;
-    ((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~TRAP_FLAG; /* at full speed from here on */
+    no_more_steps(context);
     step_between();
 }
 
-/* Below the red zone, which may be in use. */
-#define SET_FLAGS(change) \
-    __asm__ volatile("lea -128(%%rsp), %%rsp\n pushfq\n " change "\n popfq\n lea 128(%%rsp), %%rsp" ::: "memory", "cc")
-#define STEPS_BEGIN() SET_FLAGS("orq $0x100, (%%rsp)")
-#define STEPS_END() SET_FLAGS("andq $~0x100, (%%rsp)")
-#else
-#define STEPS_BEGIN() (void)0
-#define STEPS_END() (void)0
 #endif
 
 /* Something comes before the read-modify-write `at` of `what`; 0 if it has not so many. */

@@ -1,56 +1,5 @@
 /* Numbers of threads, and which of them are alive. */
-#include "check.h"
-
-#include <pthread.h>
-#include <semaphore.h>
-#include <sys/wait.h>
-
-#define SLOTS 1024 /* as in threads.c */
-#define CROWD (SLOTS + 30)
-
-static uint64_t numbers[2 * CROWD], threads[2 * CROWD];
-static int complete;
-
-typedef struct {
-    pthread_t thread;
-    uint64_t number;
-    sem_t has_number, may_end;
-} sleeper;
-
-static void *sleep_with_a_number(void *argument)
-{
-    sleeper *s = argument;
-    s->number = lots_thread_token();
-    CHECK(!sem_post(&s->has_number));
-    CHECK(!sem_wait(&s->may_end));
-    return NULL;
-}
-
-static void start(sleeper *s)
-{
-    pthread_attr_t small;
-    CHECK(!sem_init(&s->has_number, 0, 0) && !sem_init(&s->may_end, 0, 0));
-    CHECK(!pthread_attr_init(&small) && !pthread_attr_setstacksize(&small, 1 << 18));
-    CHECK(!pthread_create(&s->thread, &small, sleep_with_a_number, s));
-    pthread_attr_destroy(&small);
-    CHECK(!sem_wait(&s->has_number));
-}
-
-static void end(sleeper *s)
-{
-    CHECK(!sem_post(&s->may_end));
-    CHECK(!pthread_join(s->thread, NULL));
-}
-
-/* The thread with that number; 0: no such thread is alive. */
-static uint64_t thread_of(uint64_t number)
-{
-    size_t count = lots_threads(numbers, threads, 2 * CROWD, &complete);
-    for (size_t i = 0; i < count; i++)
-        if (numbers[i] == number)
-            return threads[i];
-    return 0;
-}
+#include "sleepers.h"
 
 static void a_thread_is_listed_from_its_first_number_to_its_end(void)
 {
