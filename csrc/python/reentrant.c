@@ -55,7 +55,7 @@ void reentrant_begin(Lock *lock, Who *who, int as_task)
     who->entered = 1;
     Py_XDECREF(old); /* a weak reference: nothing runs */
     if (is_tracking())
-        track_acquired(lock, LOTS_MUTEX, !who->tries);
+        track_acquired(lock, LOTS_MUTEX, as_task, !who->tries);
 }
 
 int reentrant_enter(Reentrant *m, Who *who, int as_task)

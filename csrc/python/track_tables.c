@@ -51,12 +51,9 @@ void table_remove(Table *t, Link *link)
 
 Entry *entry_if_any(PyObject *lock) { return (Entry *)table_find(&entries, key_of(lock)); }
 
-Entry *entry_of(PyObject *lock, PyObject *name)
+Entry *entry_made(PyObject *lock, PyObject *name)
 {
-    Entry *e = entry_if_any(lock);
-    if (e)
-        return e;
-    e = calloc(1, sizeof *e);
+    Entry *e = calloc(1, sizeof *e);
     if (!e)
         return NULL;
     e->link.key = key_of(lock);
@@ -65,7 +62,10 @@ Entry *entry_of(PyObject *lock, PyObject *name)
         return NULL;
     }
     e->node = node_made(name, Py_TYPE(lock)->tp_name, 0);
-    if (!e->node) {
+    e->label = e->node ? label_joined(lock, name) : NULL;
+    if (!e->label) {
+        if (e->node)
+            Py_XDECREF(node_dies(e->node)); /* a name that the lock has, too */
         table_remove(&entries, &e->link);
         free(e);
         return NULL;
@@ -78,6 +78,7 @@ Entry *entry_of(PyObject *lock, PyObject *name)
 void entry_removed(Entry *e)
 {
     table_remove(&entries, &e->link);
+    label_left(e);
     if (!entries.count)
         a32_store(&tracking_knows, 0, RELAXED);
     free(e);
