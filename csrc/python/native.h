@@ -210,9 +210,9 @@ static inline int may_be_trio(void)
 /* tracking.c. Off, is_tracking() is all that is asked; a guard knows its record. None of these raises, or runs Python. */
 extern lots_a32 tracking_on;
 static inline int is_tracking(void) { return a32_load(&tracking_on, RELAXED) != 0; } /* pairs with nothing: see settle() */
-/* `name` NULL: of a Lock, that has it. `waits`: it would have waited for ever. */
-void track_any(PyObject *lock, PyObject *name, unsigned mode, int as_task, Request *request, int waits);
-void track_acquired(Lock *lock, unsigned mode, int as_task, int waits); /* without a guard */
+/* `name` NULL: of a Lock, that has it. `holder`: as in a Lock. `waits`: it would have waited for ever. */
+void track_any(PyObject *lock, PyObject *name, unsigned mode, uint64_t holder, Request *request, int waits);
+void track_acquired(Lock *lock, unsigned mode, uint64_t holder, int waits); /* without a guard */
 void track_released(PyObject *lock);                       /* without a guard; before the word is */
 void track_request(Request *request);                      /* acquired */
 void track_guard_released(Request *request);               /* if it has a record; before the word is released */
@@ -230,9 +230,10 @@ static inline void track_freed(PyObject *lock)
 /* A mutex was acquired without a guard; `waits`: by who would have waited for ever. */
 static inline void mutex_is_held(Lock *lock, int as_task, int waits)
 {
-    lock_set_holder(lock, holder_of_this_thread(as_task));
+    uint64_t holder = holder_of_this_thread(as_task);
+    lock_set_holder(lock, holder);
     if (is_tracking())
-        track_acquired(lock, LOTS_MUTEX, as_task, waits);
+        track_acquired(lock, LOTS_MUTEX, holder, waits);
 }
 
 /* track_query.c */

@@ -157,7 +157,7 @@ static PyObject *track_py_acquired(PyObject *Py_UNUSED(module), PyObject *argume
     if (!PyArg_ParseTuple(arguments, "OOipp", &lock, &name, &mode, &as_task, &waits))
         return NULL;
     if (is_tracking())
-        track_any(lock, name, (unsigned)mode, as_task, NULL, waits);
+        track_any(lock, name, (unsigned)mode, holder_of_this_thread(as_task), NULL, waits);
     Py_RETURN_NONE;
 }
 

@@ -6,16 +6,6 @@
 Table entries, owners;
 lots_a32 tracking_knows;
 
-static size_t slot_of(const Table *t, uint64_t key) { return (size_t)((key * UINT64_C(0x9E3779B97F4A7C15)) >> 32) & (t->capacity - 1); }
-
-Link *table_find(const Table *t, uint64_t key)
-{
-    Link *l = t->capacity ? t->slots[slot_of(t, key)] : NULL;
-    while (l && l->key != key)
-        l = l->next;
-    return l;
-}
-
 int table_insert(Table *t, Link *link)
 {
     if (t->count >= t->capacity) {
@@ -48,8 +38,6 @@ void table_remove(Table *t, Link *link)
     *at = link->next;
     t->count--;
 }
-
-Entry *entry_if_any(PyObject *lock) { return (Entry *)table_find(&entries, key_of(lock)); }
 
 Entry *entry_made(PyObject *lock, PyObject *name)
 {

@@ -106,12 +106,12 @@ static void forget_record(Record *r)
     if (r->request)
         r->request->record = NULL;
     record_unmade(r);
-    if (!--records_live)
+    if (!--records_live && !tracking_everywhere)
         settle();
     if (!--o->records && !o->link.key) { /* of a task that is gone: in no table */
         o->link.next = NULL;
         swept = &o->link;
-    } else if (!o->records)
+    } else if (!o->records && owners.count > MOST_IDLE)
         swept = sweep_owners();
     give_tables();
     Py_XDECREF(site);
@@ -220,7 +220,7 @@ static Entry *entry_here(PyObject *lock, PyObject *name)
     return e;
 }
 
-void track_any(PyObject *lock, PyObject *name, unsigned mode, int as_task, Request *request, int waits)
+void track_any(PyObject *lock, PyObject *name, unsigned mode, uint64_t holder, Request *request, int waits)
 {
     PyObject *task, *site;
     Owner *o;
@@ -238,10 +238,10 @@ void track_any(PyObject *lock, PyObject *name, unsigned mode, int as_task, Reque
         forget_all_of(lock, 0);
         take_tables();
     }
-    o = e ? owner_here(task) : NULL;
+    o = e ? owner_here(task, holder >> 2) : NULL;
     r = o ? record_made() : NULL;
     if (r) {
-        if (waits) {
+        if (waits && (o->held || mode == LOTS_WRITE)) { /* else there is no order in it */
             order_notes(o, e, mode, site, at, NULL);
             news = order_has_news();
         }
@@ -252,13 +252,13 @@ void track_any(PyObject *lock, PyObject *name, unsigned mode, int as_task, Reque
         r->site_at = at;
         r->mode = (uint8_t)mode;
         r->waits = (uint8_t)waits;
-        r->as_task = (uint8_t)as_task;
+        r->as_task = (holder & HOLDER_IS_TASK) != 0;
         r->since = moment();
         r->timed = 0;
         link_in(r);
         hold_begins(r, mode);
         o->records++;
-        if (!records_live++)
+        if (!records_live++ && !tracking_everywhere)
             settle();
         if (request)
             request->record = r;
@@ -271,9 +271,9 @@ void track_any(PyObject *lock, PyObject *name, unsigned mode, int as_task, Reque
         order_wakes();
 }
 
-void track_acquired(Lock *lock, unsigned mode, int as_task, int waits)
+void track_acquired(Lock *lock, unsigned mode, uint64_t holder, int waits)
 {
-    track_any((PyObject *)lock, NULL, mode, as_task, NULL, waits);
+    track_any((PyObject *)lock, NULL, mode, holder, NULL, waits);
 }
 
 void track_released(PyObject *lock) { forget_all_of(lock, 1); }
@@ -282,7 +282,7 @@ void track_request(Request *r)
 {
     /* A try never waits, and who waits for a time does not wait for ever. */
     int waits = r->limit_kind == LIMIT_NONE ? r->raises : isinf(r->limited.limit);
-    track_any((PyObject *)r->lock, NULL, r->mode, r->as_task, r, waits);
+    track_any((PyObject *)r->lock, NULL, r->mode, r->holder, r, waits);
 }
 
 void track_guard_released(Request *request)

@@ -95,18 +95,35 @@ static inline void give_tables(void) {}
 
 /* track_tables.c; with the tables taken */
 extern Table entries, owners;
-Link *table_find(const Table *t, uint64_t key);
 int table_insert(Table *t, Link *link); /* 0, or -1: no memory */
 void table_remove(Table *t, Link *link);
-Entry *entry_if_any(PyObject *lock);
 Entry *entry_made(PyObject *lock, PyObject *name); /* of a lock that has none; NULL: no memory */
 void entry_removed(Entry *e);
 
+static inline size_t slot_of(const Table *t, uint64_t key)
+{
+    return (size_t)((key * UINT64_C(0x9E3779B97F4A7C15)) >> 32) & (t->capacity - 1);
+}
+
+static inline Link *table_find(const Table *t, uint64_t key)
+{
+    Link *l = t->capacity ? t->slots[slot_of(t, key)] : NULL;
+    while (l && l->key != key)
+        l = l->next;
+    return l;
+}
+
+static inline uint64_t key_of(PyObject *object) { return (uint64_t)(uintptr_t)object; }
+
+static inline Entry *entry_if_any(PyObject *lock) { return (Entry *)table_find(&entries, key_of(lock)); }
+
 /* track_owners.c */
 PyObject *task_here(void);         /* that runs on this thread: a new reference, or NULL: none */
-Owner *owner_here(PyObject *task); /* with the tables taken: they are given and taken again, at times; NULL: no memory */
-Link *sweep_owners(void);          /* with the tables taken: those who hold nothing, if they are too many */
-void free_owners(Link *swept);     /* with the tables given */
+/* `token`: of this thread. With the tables taken: they are given and taken again, at times; NULL: no memory. */
+Owner *owner_here(PyObject *task, uint64_t token);
+#define MOST_IDLE 64      /* owners without a record; more, if more have one */
+Link *sweep_owners(void); /* with the tables taken: those who hold nothing, if they are too many */
+void free_owners(Link *swept); /* with the tables given */
 
 /* tracking.c; with the tables taken */
 extern size_t records_live;
@@ -144,8 +161,6 @@ static inline void hold_ends(Record *r)
     if (r->timed)
         hold_was_timed(r);
 }
-
-static inline uint64_t key_of(PyObject *object) { return (uint64_t)(uintptr_t)object; }
 
 /* lock_order.c; all but the last four with the tables taken */
 Node *node_made(PyObject *name, const char *type, int is_class);
