@@ -95,7 +95,19 @@ class Note:
     """One hold: by whom, since when, where."""
 
     __slots__ = (
-        "__weakref__", "as_task", "away", "counted_as", "ident", "is_task", "key", "lock", "of_parent", "since", "site", "timed", "who"
+        "__weakref__",
+        "as_task",
+        "away",
+        "counted_as",
+        "ident",
+        "is_task",
+        "key",
+        "lock",
+        "of_parent",
+        "since",
+        "site",
+        "timed",
+        "who",
     )
 
     def __init__(self, lock: Any, key: int, task: Any, site: Any) -> None:

@@ -52,7 +52,14 @@ class LockCollector(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """Return the metrics without any numbers."""
-        return [*self._waits(), *_counters(_COUNTERS).values(), *_gauges(), *_holds(), *_counters(_TROUBLES).values(), _dropped()]
+        return [
+            *self._waits(),
+            *_counters(_COUNTERS).values(),
+            *_gauges(),
+            *_holds(),
+            *_counters(_TROUBLES).values(),
+            _dropped(),
+        ]
 
     def collect(self) -> Iterator[Metric]:
         """Return the metrics as they are now."""
@@ -60,7 +67,9 @@ class LockCollector(Collector):
         counters, gauges, dropped = _counters(_COUNTERS), _gauges(), _dropped()
         totals = sorted(_totals.totals().items())
         by_place = None if self._shown is None else sorted(self._shown.collect().items())
-        for labels, counts in totals if by_place is None else [((*series, site), counts) for (series, site), counts in by_place]:
+        for labels, counts in (
+            totals if by_place is None else [((*series, site), counts) for (series, site), counts in by_place]
+        ):
             waits.add_metric(labels, _cumulative(counts.buckets), sum_value=counts.waited_ns / 1e9)
             contentions.add_metric(labels, counts.contentions)
         for series, counts in totals:
