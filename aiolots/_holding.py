@@ -1,7 +1,7 @@
 """How often tracked locks were acquired, and for how long they were held: of one lock, and of all that share a label.
 
-Both fronts count, with the records of who holds what (csrc/python/usage.c, _pure_usage.py). As in _totals.py, what was told once
-is never less the next time.
+Both fronts count, with the records of who holds what (csrc/python/usage.c, _pure_usage.py). As in _totals.py, what was told
+once is never less the next time.
 """
 
 from __future__ import annotations

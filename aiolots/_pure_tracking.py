@@ -20,7 +20,6 @@ from typing import Any, TypeVar, cast
 from aiolots import _lock_order, _loops, _owner, _pure_usage
 from aiolots._contention import label_of
 from aiolots._lib import FAIR_MUTEX, MUTEX, READ, READ_RECURSIVE, UPGRADABLE, UPGRADE, WRITE, lib
-from aiolots._pure_usage import track_sample, track_usage
 from aiolots._waiters import Holder
 
 _T = TypeVar("_T")
@@ -302,6 +301,7 @@ def track_records(lock: Any, most: int) -> tuple[list[tuple[Any, ...]], int]:
     ], len(found)
 
 
+track_usage, track_sample = _pure_usage.track_usage, _pure_usage.track_sample
 _tracked_locks: weakref.WeakSet[Any] = weakref.WeakSet()
 
 

@@ -1,5 +1,5 @@
-"""How often tracked locks were acquired and how long they were held, for the front in Python: what csrc/python/usage.c is for the
-other one, with the same functions and the same rules, which stand there.
+"""How often tracked locks were acquired and how long they were held, for the front in Python: what csrc/python/usage.c is for
+the other one, with the same functions and the same rules, which stand there.
 
 The records are the core's: `acquired` are all acquisitions, the rest is of those holds that were timed.
 """
@@ -80,7 +80,7 @@ def track_usage(lock: Any) -> list[tuple[Any, ...]]:
 
 def track_sample(every: int) -> int:
     """Time one hold of so many; 0: none. Returns what it was."""
-    global _every  # noqa: PLW0603
+    global _every
     before, _every = _every, every
     return before
 

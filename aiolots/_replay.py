@@ -7,6 +7,7 @@ but for a millionth.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 
 from aiolots import _holding
@@ -41,10 +42,13 @@ class Replay:
         """`record` is called with seconds and labels, once for each hold that was timed."""
         self._record = record
         self._told = dict(_holding.totals())  # with what was not told, for it was before
+        self._process = os.getpid()
 
     def tell(self) -> None:
         """Tell what is new. By one thread."""
         now = _holding.totals()
+        if self._process != os.getpid():  # forked: all has begun at nothing
+            self._told, self._process = {}, os.getpid()
         for series in [series for series in self._told if series not in now]:  # there are too many labels: see usage.c
             heir = series._replace(lock=OTHERS)
             self._told[heir] = _sum(self._told.get(heir, NOTHING), self._told.pop(series))

@@ -1,11 +1,11 @@
 """Where locks were waited for: a table of places, for exporters that were asked for them; none until then.
 
 Whoever has waited adds its wait up in a record of the lock's label, the mode, the colour and the place: on the slow path, with
-the same step as telemetry's events. The table has an end: beyond a thousand rows what is new is in the row of "(others)". No lock
-is taken.
+the same step as telemetry's events. The table has an end: beyond a thousand rows what is new is in the row of "(others)". No
+lock is taken.
 
-An exporter shows few of them (Shown). A place that it shows begins there with what was not told of it before, so that no sum
-goes down: neither the place's nor that of "(others)", from which nothing is taken away.
+An exporter shows few of them (Shown). A place that it shows has what was not told of it before, so that no sum goes down:
+neither the place's nor that of "(others)", from which nothing is taken away.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _Row = tuple[str, int, bool, int, int]  # label, mode, by a task, id of the code
 _Table = dict[Series, Counts]
 
 _rows: dict[_Row, tuple[CodeType | None, Any]] = {}  # the code is kept, so that its id is not another's
-_shown: list[Shown] = []  # those who want it
+_wanted: list[object] = []  # one of each who wants it
 _generation: list[int] = [0]  # of processes
 
 
@@ -40,7 +40,9 @@ def _count(lock: Any, mode: int, is_task: bool, outcome: int, ns: int, code: Cod
     found = _rows.get(row)
     if found is None:
         if len(_rows) >= _MOST_ROWS:
-            code, row = None, (label if len(_rows) < 2 * _MOST_ROWS else OTHERS, mode, is_task, 0, 0)
+            code, row = None, (label, mode, is_task, 0, 0)
+            if len(_rows) >= 2 * _MOST_ROWS and row not in _rows:
+                row = (OTHERS, mode, is_task, 0, 0)
         found = _rows.setdefault(row, (code, ffi.new(CONTENTION)))
     one = ffi.new(CONTENTION)
     if outcome == _events.ACQUIRED:
@@ -85,40 +87,49 @@ class Shown:
             raise ValueError(f"sites={most!r}: how many places are shown, 1 at least")
         self._most = most
         self._begin()
-        _shown.append(self)
+        self._wants = [object()]
+        _wanted.append(self._wants[0])
         _events.use_sites(_count)
 
     def _begin(self) -> None:
         self._generation = _generation[0]
-        self._places: dict[str, _Table] = {}  # with what "(others)" was told of each before
-        self._told = False
-        self._turn = [None]
+        self._places: dict[str, _Table] = {}  # with what was told of each among the others
+        self._seen: dict[str, _Table] = {}  # the last time
+        self._found: dict[tuple[Series, str], Counts] = {}  # what was told then
+        self._turn: list[object] = [None]
 
     def end(self) -> None:
-        """Want it no more."""
-        if self in _shown:
-            _shown.remove(self)
-        if not _shown:
+        """Want it no more. Again: nothing."""
+        while self._wants:
+            _wanted.remove(self._wants.pop())
+        if not _wanted:
             _events.use_sites(None)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_wants"):
+            self.end()
 
     def name_of(self, where: str) -> str:
         """Return the place, if it is shown, or what it is among."""
         return where if where in self._places else OTHERS
 
     def collect(self) -> dict[tuple[Series, str], Counts]:
-        """Return what was counted, by series and place."""
+        """Return what was counted, by series and place; if another thread is just at it, what was returned the last time."""
         if self._generation != _generation[0]:
             self._begin()
-        now = _by_place()
         try:
-            turn: Any = self._turn.pop()
-        except IndexError:  # another thread collects just now, and chooses
-            pass
-        else:
-            try:
-                self._choose(now)
-            finally:
-                self._turn.append(turn)
+            turn = self._turn.pop()
+        except IndexError:
+            return self._found
+        try:
+            now = _by_place()
+            self._choose(now)
+            self._seen, self._found = now, self._sums(now)
+            return self._found
+        finally:
+            self._turn.append(turn)
+
+    def _sums(self, now: dict[str, _Table]) -> dict[tuple[Series, str], Counts]:
         found: dict[tuple[Series, str], Counts] = {}
         for where, table in now.items():
             before = self._places.get(where)
@@ -138,8 +149,7 @@ class Shown:
             if len(self._places) >= self._most:
                 break
             if where != OTHERS and where not in self._places and (waited[where] >= least or waits[where] >= fewest):
-                self._places[where] = now[where] if self._told else {}
-        self._told = True
+                self._places[where] = self._seen.get(where, {})
 
 
 def _begin_again() -> None:

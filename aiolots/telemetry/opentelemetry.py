@@ -44,10 +44,10 @@ def instrument(
     """Have what locks cost collected, by the instruments of a meter named "aiolots". Returns what ends that.
 
     The counters are counted anyway, and looked at when the provider's readers collect; acquisitions of locks that are tracked
-    (aiolots.tracking). OpenTelemetry takes histograms one value at a time only, so they are recorded by a thread of aiolots' own,
-    from now on: the wait times from an event for each wait (as telemetry.on_contention; those that were dropped are counted),
-    which `wait_times=False` leaves out; the hold times of tracked locks once a second, with as many values in each bucket as
-    were counted, and their sum, which `hold_times=False` leaves out.
+    (aiolots.tracking). OpenTelemetry takes histograms one value at a time only, so they are recorded by a thread of aiolots'
+    own, from now on: the wait times from an event for each wait (as telemetry.on_contention; those that were dropped are
+    counted), which `wait_times=False` leaves out; the hold times of tracked locks once a second, with as many values in each
+    bucket as were counted, and their sum, which `hold_times=False` leaves out.
 
     With `sites`, contentions and wait times have an attribute `site`: of so many places at most, the rest as "(others)". They
     are counted by place from now on; that costs who waits some 2 microseconds more. ValueError for less than 0.
