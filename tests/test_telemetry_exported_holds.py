@@ -75,6 +75,7 @@ def test_prometheus_is_given_what_was_counted(held: RwLock[None]) -> None:
 
 
 def test_prometheus_counters_do_not_go_down_when_locks_are_gone(tracked: None) -> None:
+    pytest.importorskip("prometheus_client")
     from aiolots.telemetry.prometheus import LockCollector
 
     registry = registry_of(LockCollector())
@@ -254,6 +255,7 @@ def test_labels_that_are_put_together_are_not_told_again(monkeypatch: pytest.Mon
 
 
 def test_tracking_off_there_is_nothing() -> None:
+    pytest.importorskip("prometheus_client")
     from aiolots.telemetry.prometheus import LockCollector
 
     name = f"not tracked {next(numbers)}"

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import itertools
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -33,7 +34,7 @@ from tests.test_lock_corruption import INCIDENT
 from tests.test_scenarios_fork import in_child
 from tests.waiting import in_thread, parked, wait_until, wait_until_parked
 
-GIL = watch._wait_graph._nothing_moves_while_we_look()
+GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 with_tasks = pytest.mark.skipif(not GIL, reason="tasks are not looked at with the GIL off")
 _numbers = itertools.count()
 

@@ -36,6 +36,7 @@ _TROUBLES = {
 }
 
 Callback = Callable[[CallbackOptions], Iterator[Observation]]
+Numbers = Callable[[], Iterator[tuple[float, dict[str, str]]]]
 
 
 def instrument(
@@ -66,7 +67,7 @@ def instrument(
             for (series, site), counts in sorted(shown.collect().items()):
                 yield counts.contentions, {**series._asdict(), "site": site}
 
-    def told(numbers: Callable[[], Iterator[tuple[float, dict[str, str]]]]) -> list[Callback]:
+    def told(numbers: Numbers) -> list[Callback]:
         def observe(_options: CallbackOptions) -> Iterator[Observation]:
             for number, attributes in () if ended else numbers():
                 yield Observation(number, attributes)
@@ -98,7 +99,7 @@ def instrument(
         meter.create_observable_counter(f"aiolots.lock.{name}", told(_trouble(name)), unit, text)
     meter.create_observable_counter(
         "aiolots.telemetry.dropped_events",
-        told(lambda: iter([(int(_events.dropped), {})])),
+        told(_dropped),
         "{event}",
         "Events that nobody has heard of: too many came at once.",
     )
@@ -114,7 +115,7 @@ def instrument(
     return uninstrument
 
 
-def _each(totals: Callable[[], dict[_totals.Series, Any]], name: str) -> Callable[[], Iterator[tuple[float, dict[str, str]]]]:
+def _each(totals: Callable[[], dict[_totals.Series, Any]], name: str) -> Numbers:
     def numbers() -> Iterator[tuple[float, dict[str, str]]]:
         for series, counts in sorted(totals().items()):
             yield getattr(counts, name), series._asdict()
@@ -122,7 +123,11 @@ def _each(totals: Callable[[], dict[_totals.Series, Any]], name: str) -> Callabl
     return numbers
 
 
-def _trouble(name: str) -> Callable[[], Iterator[tuple[float, dict[str, str]]]]:
+def _dropped() -> Iterator[tuple[int, dict[str, str]]]:
+    yield int(_events.dropped), {}
+
+
+def _trouble(name: str) -> Numbers:
     def numbers() -> Iterator[tuple[float, dict[str, str]]]:
         for label, found in sorted(_troubles.counts().items()):
             yield getattr(found, name), {"lock": label}
