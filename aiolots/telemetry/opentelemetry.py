@@ -159,7 +159,7 @@ def _hold_times(meter: Meter) -> Callable[[], None]:
         "How long tracked locks were held: a sample.",
         explicit_bucket_boundaries_advisory=BOUNDS[::2],
     )
-    return _events.each_second(Replay(times.record).tell)
+    return _events.each_second(Replay(times.record).tell_at_times)
 
 
 __all__ = ["instrument"]
