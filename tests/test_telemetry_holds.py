@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from aiolots import Condvar, FairMutex, Mutex, ReentrantMutex, RwLock, _holding
+from aiolots._lib import MUTEX, NULL, READY, WORD, ffi, lib
 from aiolots._totals import Series
 from tests.holding import SHORT, Clock, every_hold, kinds, numbers, only, pause
 from tests.modes import DROP_IN, FAIR_LOCK, LOCK, READ, READ_RECURSIVE, UPGRADABLE_READ, WRITE, Mode, name_of
@@ -290,6 +291,18 @@ def test_a_mutex_that_is_dropped_while_it_is_held_has_no_hold(tracked: None) -> 
         gc.collect()
     uses = _holding.totals()[Series(name, "lock", "thread")]
     assert (uses.acquisitions, uses.timed) == (2, 0)
+
+
+def test_released_behind_everybodys_back(tracked: None) -> None:
+    """As native code does: nobody knows when that was, so it is no hold that lasted until the next one."""
+    mutex = Mutex()
+    mutex.acquire()
+    assert lib.lots_release(ffi.cast(WORD, mutex.address), MUTEX, 0, NULL) == READY
+    pause(0.01)
+    with mutex:
+        pass
+    assert kinds(mutex) == {("lock", "thread"): (2, 1)}
+    assert only(mutex).total_hold < 0.01
 
 
 def test_released_by_another_thread(tracked: None) -> None:

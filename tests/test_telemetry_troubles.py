@@ -28,6 +28,7 @@ from aiolots import (
     telemetry,
 )
 from aiolots._console_data import Source
+from aiolots._front import NATIVE
 from aiolots._lib import WORD, ffi
 from pytest_aiolots import watch
 from tests.test_lock_corruption import INCIDENT
@@ -168,6 +169,22 @@ def test_a_task_whose_wait_is_refused() -> None:
     assert counted(name) == [(1, 0, 0)]
     asyncio.run(blocks())
     assert counted(name) == [(2, 0, 0)]
+
+
+@pytest.mark.skipif(not (NATIVE and GIL), reason="the C types look, at what the GIL keeps still")
+def test_a_thread_that_is_joined_by_who_holds() -> None:
+    name = new("joined")
+    mutex = Mutex(name=name)
+
+    def asks() -> None:
+        with pytest.raises(DeadlockError):
+            mutex.lock().acquire()
+
+    with mutex.lock():
+        thread = threading.Thread(target=asks)
+        thread.start()
+        thread.join()
+    assert counted(name) == [(1, 0, 0)]
 
 
 @with_tasks
