@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from aiolots import _troubles
 from aiolots._lib import FAIR_MUTEX, MUTEX, QUEUED, READ, READ_RECURSIVE, UPGRADABLE, UPGRADE, WRITE
 from aiolots._waiters import MODE_NAMES, _Info, _infos, _word_of, contended
 from aiolots._word import PARKED, WRITER, WRITER_PARKED, DecodedWord, decode
@@ -176,6 +177,8 @@ _CHECKS: tuple[tuple[str, Callable[[_Look], str]], ...] = (
 
 
 def _finding(lock: LockBase[Any], kind: str, text: str) -> Finding:
+    if kind == "impossible word":
+        _troubles.corruption(lock, lock.word)
     return Finding(
         kind=kind,
         lock=f"<aiolots.{type(lock).__name__}{'' if lock.name is None else f' {lock.name!r}'}>",

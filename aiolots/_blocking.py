@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Literal
 
-from aiolots import _loops
+from aiolots import _loops, _troubles
 from aiolots._errors import DeadlockError, LoopBlockedWarning
 from aiolots._lib import FAIR_MUTEX, MUTEX, UPGRADE, WRITE, lib
 from aiolots._waiters import is_behind_an_untimed_thread, waiters_of_thread
@@ -76,6 +76,7 @@ def before_blocking(lock: LockBase[Any], mode: int, loop: Any, timed: bool) -> _
     DeadlockError, or what the policy says.
     """
     if not timed and (why := _never_ends(lock, mode)):
+        _troubles.refused(lock)
         raise DeadlockError(
             f"{lock!r}: this acquire would block the event loop, and {why}. It could never end. "
             "In a task write `async with` or `await`, or take the lock with a timeout."

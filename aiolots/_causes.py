@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
-from aiolots import _hands, _reach, _threads, _track, _wait_graph, deadlock
+from aiolots import _hands, _reach, _threads, _track, _troubles, _wait_graph, deadlock
 from aiolots._cycles import Cycle
 from aiolots._holds import Hold, Node
 from aiolots._moment import LockNow, Moment
@@ -86,6 +86,7 @@ def _longest(now: LockNow, moment: Moment) -> float:
 def _corruptions(moment: Moment) -> Iterator[Cause]:
     for now in moment.locks:
         if now.word.problems:
+            _troubles.corruption(now.lock, now.word.word)
             text = f"{now.label} has the word {now.word.word:#x}: {'; '.join(now.word.problems)}"
             yield Cause("corruption", now.label, text, tuple(hold.place for hold in now.holds if hold.place))
 
@@ -158,6 +159,8 @@ def _blame(now: LockNow, hold: Hold, guards: list[_hands.HeldGuard], reached: di
     why = "" if ended else ": no function that runs and no task refers to its guard, which is kept alive by something else"
     if (dead := _tracked_and_ended(now, hold, place)) is not None:
         kind, why, who = "dead owner", "", dead
+    if kind == "dead owner":
+        _troubles.dead_owner(now.lock, (hold.token, hold.identity))
     text = f"{now.label} is held ({MODE_NAMES[hold.mode]}) by {who}{asked}{why}; {_queue(now, moment)}"
     return Cause(kind, now.label, text, () if place is None else (place,))
 

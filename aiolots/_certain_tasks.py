@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from aiolots import _asyncio_graph as tasks_of
-from aiolots import _certain, _loops, _owners, _statements, _wait_graph
+from aiolots import _certain, _loops, _owners, _statements, _troubles, _wait_graph
 from aiolots._certain import text
 from aiolots._errors import DeadlockError
 from aiolots._holds import Hold, InHand
@@ -113,6 +113,7 @@ def _judge(info: _Info, lock: Any, task: Any) -> DeadlockError | None:
             continue
         held = [step.need.hold for step in cycle if step.need.hold is not None]
         if held and all(hold.identity in certain for hold in held) and _wait_graph.is_confirmed(cycle, _wait_graph.look()):
+            _troubles.deadlock(cycle)
             return DeadlockError(_words(info, lock, task, held[0], {id(other): other for other in tasks}))
     return None
 

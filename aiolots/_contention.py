@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from aiolots._lib import ADDRESS, CONTENTION, FAIR_MUTEX, MUTEX, WAIT_BUCKETS, ffi, lib
 
 Kind = tuple[int, bool]  # a mode, and whether tasks ask for it
+Gone = dict[str, dict[Kind, Any]]  # what was counted by locks that are gone, by label
 Site = tuple[CodeType | None, int]
 
 _MOST_LABELS = 1000  # of locks that are gone: who names each lock anew would fill the memory
@@ -61,10 +62,11 @@ def read(*records: Any) -> Counts:
 class Kept:
     """The records of one lock. The lock refers to it, not the other way round."""
 
-    __slots__ = ("_places", "label", "records")
+    __slots__ = ("_heirs", "_places", "label", "records")
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, heirs: Gone | None = None) -> None:
         self.label = label
+        self._heirs = gone if heirs is None else heirs
         self.records: dict[Kind, Any] = {}
         self._places: dict[int, Site] = {}  # by how long the wait was: for locks in Python
 
@@ -74,7 +76,7 @@ class Kept:
         found = self.records.get(kind)
         if found is None:
             # Whoever frees it adds it up, wherever that is: no bytecode runs there, which a signal handler could interrupt.
-            heir = functools.partial(lib.lots_contention_add, _of_the_gone(self.label, kind))
+            heir = functools.partial(lib.lots_contention_add, _of_the_gone(self._heirs, self.label, kind))
             found = self.records.setdefault(kind, ffi.gc(ffi.new(CONTENTION), heir))
         return found
 
@@ -107,13 +109,12 @@ class Kept:
         self._places.clear()
 
 
-# What locks have counted that are gone, by label.
-gone: dict[str, dict[Kind, Any]] = {}
+gone: Gone = {}
 
 
-def forget_the_gone() -> None:
+def forget_the_gone(heirs: Gone) -> None:
     """In a forked child."""
-    for records in list(gone.values()):
+    for records in list(heirs.values()):
         for record in list(records.values()):
             _clear(record)
 
@@ -122,12 +123,32 @@ def _clear(record: Any) -> None:
     ffi.memmove(record, ffi.new(CONTENTION), ffi.sizeof(CONTENTION.item))
 
 
-def _of_the_gone(label: str, kind: Kind) -> Any:
-    if label not in gone and len(gone) >= _MOST_LABELS:
+def _of_the_gone(heirs: Gone, label: str, kind: Kind) -> Any:
+    if label not in heirs and len(heirs) >= _MOST_LABELS:
         label = OTHERS
-    records = gone.setdefault(label, {})
+    records = heirs.setdefault(label, {})
     found = records.get(kind)
     return records.setdefault(kind, ffi.new(CONTENTION)) if found is None else found
+
+
+class Tally:
+    """A number that any thread may raise: one of the core's counters, for there is no lock here."""
+
+    __slots__ = ("_record",)
+
+    def __init__(self) -> None:
+        self._record = ffi.new(CONTENTION)
+
+    def add(self) -> None:
+        """One more. Also in a finalizer, or in a signal handler."""
+        lib.lots_contention_add(self._record, ONE)
+
+    def __int__(self) -> int:
+        return int(self._record.acquired)
+
+
+ONE: Any = ffi.new(CONTENTION)
+ONE.acquired = 1
 
 
 def label_of(lock: Any) -> str:

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any, Literal
 
-from aiolots._contention import read
-from aiolots._lib import CONTENTION, ffi, lib
+from aiolots._contention import Tally
+from aiolots._lib import lib
 from aiolots._refusals import place
 from aiolots._waiters import MODE_NAMES, Waiter, _Info, first_infos, waiter_of
 from aiolots._word import DecodedWord, decode
@@ -86,22 +86,6 @@ class LockEvent:
 Callback = Callable[[LockEvent], object]
 
 
-class _Tally:
-    """A number that any thread may raise: one of the core's counters, for there is no lock here."""
-
-    def __init__(self) -> None:
-        self._record = ffi.new(CONTENTION)
-        self._one = ffi.new(CONTENTION)
-        self._one.acquired = 1
-
-    def add(self) -> None:
-        """One more."""
-        lib.lots_contention_add(self._record, self._one)
-
-    def __int__(self) -> int:
-        return read(self._record).acquired
-
-
 class _Subscription:
     """Who wants to hear of which outcomes."""
 
@@ -117,7 +101,7 @@ _rows: deque[tuple[Any, ...]] = deque()  # no maxlen, which would drop the oldes
 _subscriptions: list[_Subscription] = []
 _deliverers: dict[str, threading.Thread] = {}  # "now": who delivers; whoever puts itself there first, does
 _delivering: set[int] = set()  # idents of threads
-dropped, failures, delivered = _Tally(), _Tally(), _Tally()
+dropped, failures, delivered = Tally(), Tally(), Tally()
 wanted = 0  # the outcomes that anybody wants to hear of
 
 
@@ -135,23 +119,46 @@ def use_switch(switch: Callable[[int], object]) -> None:
     switch(wanted)
 
 
+def _outcomes() -> int:
+    outcomes = 0
+    for subscription in _subscriptions.copy():
+        outcomes |= subscription.outcomes
+    return outcomes
+
+
 def _look_at_subscriptions() -> None:
     global wanted  # noqa: PLW0603
     while True:  # another may subscribe meanwhile: whoever comes last leaves it right
-        outcomes = 0
-        for subscription in _subscriptions.copy():
-            outcomes |= subscription.outcomes
+        outcomes = _outcomes() if _count_site is None else ALL
         if outcomes == wanted:
             return
         wanted = outcomes
         _switch(outcomes)
 
 
+_count_site: Callable[..., None] | None = None
+
+
+def use_sites(count: Callable[..., None] | None) -> None:
+    """Have it count each wait that ends, as wait_ended is told of it, by who waited; None: no more."""
+    global _count_site  # noqa: PLW0603
+    _count_site = count
+    _look_at_subscriptions()
+
+
 def subscribe(callback: Callback, outcomes: int) -> Callable[[], None]:
     """Have the ends of waits told, by a thread of ours, from now on; returns what ends that."""
     if not callable(callback):
         raise TypeError(f"a callback is to be called, {callback!r} cannot be")
-    subscription = _Subscription(callback, outcomes)
+    return _add(_Subscription(callback, outcomes))
+
+
+def each_second(function: Callable[[], object]) -> Callable[[], None]:
+    """Have it called about once a second by the thread that tells of waits; returns what ends that."""
+    return _add(_Subscription(lambda _: function(), 0))
+
+
+def _add(subscription: _Subscription) -> Callable[[], None]:
     _subscriptions.append(subscription)
     _look_at_subscriptions()
     _see_that_it_is_delivered()
@@ -170,7 +177,11 @@ def subscribe(callback: Callback, outcomes: int) -> Callable[[], None]:
 
 
 def wait_ended(lock: Any, mode: int, is_task: bool, outcome: int, ns: int, code: CodeType | None, at: int) -> None:
-    """Put a row into the queue. Only if somebody wants to hear of that outcome."""
+    """Put a row into the queue, and count its place. Only if somebody wants to hear of that outcome."""
+    if (count := _count_site) is not None:
+        count(lock, mode, is_task, outcome, ns, code, at)
+        if not _outcomes() & outcome:
+            return
     if threading.get_ident() in _delivering:
         return
     if len(_rows) >= _MOST:  # of those who come here at the same time, each may add one more
@@ -250,8 +261,14 @@ def _deliver() -> None:
     ident = threading.get_ident()
     try:
         _delivering.add(ident)
+        seconds = time.monotonic()
         while _deliverers.setdefault("now", me) is me:
             _tell_all()
+            if time.monotonic() - seconds >= 1:
+                seconds = time.monotonic()
+                for subscription in _subscriptions.copy():
+                    if not subscription.outcomes:
+                        _call(subscription, None)
             if not _subscriptions:
                 _deliverers.pop("now", None)
                 if not _subscriptions:  # else somebody came just now: back, if there is no other thread for it by then
@@ -284,18 +301,22 @@ def _tell_all() -> None:
 def _tell(event: LockEvent) -> None:
     outcome = next(number for number, name in _OUTCOMES.items() if name == event.outcome)
     for subscription in _subscriptions.copy():
-        if not subscription.outcomes & outcome:
-            continue
-        try:
-            subscription.callback(event)
-        except BaseException:  # noqa: BLE001  # SystemExit too: it would end the thread for all others
-            failures.add()
-            if not subscription.failed:
-                subscription.failed = True
-                with contextlib.suppress(BaseException):  # of a filter or a handler
-                    _log.exception("aiolots.telemetry: %r failed; its next failures are counted only", subscription.callback)
-        else:
+        if subscription.outcomes & outcome and _call(subscription, event):
             delivered.add()
+
+
+def _call(subscription: _Subscription, event: Any) -> bool:
+    """Whether it returned."""
+    try:
+        subscription.callback(event)
+    except BaseException:  # noqa: BLE001  # SystemExit too: it would end the thread for all others
+        failures.add()
+        if not subscription.failed:
+            subscription.failed = True
+            with contextlib.suppress(BaseException):  # of a filter or a handler
+                _log.exception("aiolots.telemetry: %r failed; its next failures are counted only", subscription.callback)
+        return False
+    return True
 
 
 @functools.lru_cache(256)

@@ -131,7 +131,7 @@ class Level:
             entered = self._deepen(hold)
             if entered:
                 lock._hold = hold
-                _track.acquired(lock, MUTEX, waits=seconds is None)
+                _track.acquired(lock, MUTEX, as_task=hold.of_task, waits=seconds is None)
             lock._asking.pop(id(hold), None)
             if entered:
                 break

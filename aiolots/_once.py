@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine, Generator
 from types import FunctionType
 from typing import Any, Generic, TypeVar, cast, overload
 
-from aiolots import _changing, _loops, _owner, _parking, _refusals, _wait
+from aiolots import _changing, _loops, _owner, _parking, _refusals, _troubles, _wait
 from aiolots._errors import DeadlockError
 from aiolots._lib import BY_CANCEL, HELD, MISUSE, MUTEX, NULL, READY, WORD, ffi, lib
 from aiolots._parking import EVERYBODY, Reason, Wait, notify
@@ -198,6 +198,7 @@ class _Cell(Generic[T]):
                 self._tries.pop(id(other), None)
                 self._end(other)
             elif why := other.why_endless(as_task=as_task):
+                _troubles.refused(self)
                 raise DeadlockError(f"{self!r}: this wait could never end, for {why}")
         return False
 

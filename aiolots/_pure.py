@@ -216,11 +216,16 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
 
     def _give_up(self) -> None:
         """Release if it is held; withdraw if it is not. Of two that do so, one does nothing."""
-        self._lock._holders.pop(id(self), None)
+        self._holds_no_more()
         if _wait.release(self._op, self._lock._word, fair=False, of=self._lock):
             self._lock._holders.pop(id(self), None)  # as in _release
         else:
             lib.lots_op_cancel(self._op, BY_CANCEL, NULL)
+
+    def _holds_no_more(self) -> None:
+        holder = self._lock._holders.pop(id(self), None)
+        if type(holder) is _pure_tracking.NotedHolder:
+            holder.note.ends(self._lock)
 
     def _seconds(self) -> float | None:
         if self._limit is None:
@@ -235,7 +240,7 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
 
     def _release(self, *, fair: bool) -> None:
         # First: by the time the word is open, nobody may think that it is held here still.
-        self._lock._holders.pop(id(self), None)
+        self._holds_no_more()
         if not _wait.release(self._op, self._lock._word, fair=fair, of=self._lock):
             _refusals.not_held(self._lock, lib.lots_op_state(self._op) == RELEASED)
         self._lock._holders.pop(id(self), None)  # what a downgrade in another thread put back: see _becomes
@@ -285,16 +290,14 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
             lib.lots_op_lost(self._op)
         else:
             self._becomes(mode)
-            if _pure_tracking.on:
-                _pure_tracking.is_back(self._lock, id(self))
+            _pure_tracking.is_back(self._lock, id(self))
             lib.lots_op_changed(self._op, mode)
             if self._collected:  # while it was changing, and __del__ is not called again
                 self.__del__()
 
     def _away(self) -> None:
         """It is changing, and its word is released next: until _end_change its owner holds nothing by it."""
-        if _pure_tracking.on:
-            _pure_tracking.away(self._lock, id(self))
+        _pure_tracking.away(self._lock, id(self))
 
     def _upgraded(self) -> None:
         """It would have waited for ever for the readers to leave."""
@@ -306,6 +309,8 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
         cast("Any", self).__class__ = _KINDS[mode]
         holder = self._lock._holders.get(id(self))
         if holder is not None:
+            if type(holder) is _pure_tracking.NotedHolder:
+                _pure_tracking.changes(self._lock, holder, mode)
             self._lock._holders[id(self)] = holder.in_mode(mode)
             # Another thread may release it meanwhile: whoever comes later, that one or this, takes the entry away.
             if lib.lots_op_state(self._op) == RELEASED:
@@ -349,7 +354,7 @@ class Request(Generic[G_co, A_co], metaclass=ABCMeta):
             _wait.abandon(op, self._lock._word)
             return
         if state == HELD:
-            self._lock._holders.pop(id(self), None)
+            self._holds_no_more()
             _wait.release(op, self._lock._word, fair=False)
         else:  # whoever keeps it alive now, by way of the warning, has a dead one
             lib.lots_op_cancel(op, BY_CANCEL, NULL)

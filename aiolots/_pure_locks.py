@@ -210,6 +210,9 @@ class MutexFront(PureLock[T], Generic[T]):
 
         RuntimeError if the mutex is not locked.
         """
+        for holder in list(self._holders.values()):
+            if type(holder) is _pure_tracking.NotedHolder:
+                holder.note.ends(self)
         self._holders.clear()
         # By its op, so that a release that a signal handler interrupts can be made good (_wait.release); what is held by a
         # guard has none here.

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from aiolots import _lock_order, _loops, _owner
+from aiolots import _lock_order, _loops, _owner, _pure_usage
+from aiolots._contention import label_of
 from aiolots._lib import FAIR_MUTEX, MUTEX, READ, READ_RECURSIVE, UPGRADABLE, UPGRADE, WRITE, lib
 from aiolots._waiters import Holder
 
@@ -80,18 +81,33 @@ class Node:
 
 
 class Tracked:
-    """A lock's node, and whether it is tracked by itself."""
+    """A lock's node, whether it is tracked by itself, and what is counted of it."""
 
-    __slots__ = ("node", "wanted")
+    __slots__ = ("node", "uses", "wanted")
 
-    def __init__(self, node: Node, *, wanted: bool) -> None:
+    def __init__(self, node: Node, label: str, *, wanted: bool) -> None:
         self.node, self.wanted = node, wanted
+        self.uses = _pure_usage.Uses(label)
 
 
 class Note:
     """One hold: by whom, since when, where."""
 
-    __slots__ = ("__weakref__", "away", "ident", "is_task", "key", "lock", "of_parent", "since", "site", "who")
+    __slots__ = (
+        "__weakref__",
+        "as_task",
+        "away",
+        "counted_as",
+        "ident",
+        "is_task",
+        "key",
+        "lock",
+        "of_parent",
+        "since",
+        "site",
+        "timed",
+        "who",
+    )
 
     def __init__(self, lock: Any, key: int, task: Any, site: Any) -> None:
         self.lock, self.key, self.site = weakref.ref(lock), key, site
@@ -104,7 +120,19 @@ class Note:
         except TypeError:
             self.who = None
         self.since = time.monotonic_ns()
-        self.away = self.of_parent = False
+        self.away = self.of_parent = self.as_task = False
+        self.counted_as = self.timed = 0
+
+    def begins(self, lock: Any, mode: int, is_task: bool) -> None:
+        """A hold begins; or goes on in another mode."""
+        self.counted_as, self.as_task = mode, is_task
+        self.timed = _tracked(lock).uses.begins(mode, is_task)
+
+    def ends(self, lock: Any) -> None:
+        """It has ended; before anybody else has the lock."""
+        timed, self.timed = self.timed, 0
+        if timed:
+            _tracked(lock).uses.ends(self.counted_as, self.as_task, timed)
 
     def holds(self) -> NotedHolder | None:
         """As what its lock knows it, if it does."""
@@ -126,7 +154,7 @@ class NotedHolder(Holder):
 
 def _tracked(lock: Any) -> Tracked:
     if lock._tracked is None:
-        lock._tracked = Tracked(Node(type(lock).__name__, lock.name, is_class=False), wanted=False)
+        lock._tracked = Tracked(Node(type(lock).__name__, lock.name, is_class=False), label_of(lock), wanted=False)
     return lock._tracked  # type: ignore[no-any-return]
 
 
@@ -150,6 +178,7 @@ def held(lock: Any, key: int, waits: bool) -> None:
     note = Note(lock, key, task, place_now())
     lock._holders[key] = NotedHolder(holder.mode, holder.thread, holder.is_task, note, site=holder.site)
     _every_note.add(note)
+    note.begins(lock, holder.mode, holder.is_task)
     try:
         others = _held.setdefault(_owner.this_thread() if task is None else task, [])
     except TypeError:  # a task of a loop that makes its own kind
@@ -198,6 +227,7 @@ def away(lock: Any, key: int) -> None:
     holder = lock._holders.get(key)
     if type(holder) is NotedHolder:
         holder.note.away = True
+        holder.note.ends(lock)
 
 
 def is_back(lock: Any, key: int) -> None:
@@ -206,8 +236,25 @@ def is_back(lock: Any, key: int) -> None:
     if type(holder) is NotedHolder and holder.note.away:
         note = holder.note
         note.away, note.since = False, time.monotonic_ns()
+        note.begins(lock, holder.mode, holder.is_task)
+        if not on:
+            return
         task = _loops.current_task()
         _look(lock, note, holder.mode, _held.get(_owner.this_thread() if task is None else task, []), note)
+
+
+def changes(lock: Any, holder: NotedHolder, mode: int) -> None:
+    """Its guard has another mode now, or the same."""
+    if mode != holder.mode and not holder.note.away:
+        holder.note.ends(lock)
+        holder.note.begins(lock, UPGRADE if holder.mode == UPGRADABLE and mode == WRITE else mode, holder.is_task)
+
+
+def over(lock: Any, key: int) -> None:
+    """Nobody holds the lock by that any more: it is released next."""
+    holder = lock._holders.pop(key, None)
+    if type(holder) is NotedHolder:
+        holder.note.ends(lock)
 
 
 def upgraded(lock: Any, key: int) -> None:
@@ -254,6 +301,7 @@ def track_records(lock: Any, most: int) -> tuple[list[tuple[Any, ...]], int]:
     ], len(found)
 
 
+track_usage, track_sample = _pure_usage.track_usage, _pure_usage.track_sample
 _tracked_locks: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
@@ -270,7 +318,7 @@ def track_configure(lock: Any, name: Any, tracked: bool, lock_class: str | None)
         raise TypeError(f"a lock_class is a string, not {lock_class!r}")
     else:
         node = _classes.setdefault(lock_class, Node("class", lock_class, is_class=True))
-    lock._tracked = Tracked(node, wanted=tracked)
+    lock._tracked = Tracked(node, label_of(lock), wanted=tracked)
     if tracked:
         _tracked_locks.add(lock)
         _settle()
@@ -294,16 +342,16 @@ def track_is_on() -> bool:
     return _everywhere
 
 
-def track_acquired(lock: Any, name: Any, mode: int, waits: bool) -> None:
+def track_acquired(lock: Any, name: Any, mode: int, as_task: bool, waits: bool) -> None:
     """For locks that are not of this front's own making: they keep no holders otherwise."""
     if on:
-        lock._holders[0] = Holder(mode, int(lib.lots_thread_token()), is_task=False)
+        lock._holders[0] = Holder(mode, int(lib.lots_thread_token()), is_task=as_task)
         held(lock, 0, waits)
 
 
 def track_released(lock: Any) -> None:
     """The same."""
-    lock._holders.pop(0, None)
+    over(lock, 0)
 
 
 def track_pending() -> list[tuple[Any, ...]]:
@@ -347,4 +395,6 @@ def track_forked() -> None:
         holder = note.holds()
         if holder is not None and holder.thread != here:
             note.of_parent = True
+        note.timed = 0
+    _pure_usage.forked()
     track_rest(True)

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from aiolots import _troubles
 from aiolots._errors import LockCorruption, LockTimeout, NotHeld
 from aiolots._waiters import MODE_NAMES
 from aiolots._word import decode
@@ -67,6 +68,7 @@ def not_as_a_whole(lock: LockBase[Any]) -> NoReturn:
 def corrupt(lock: LockBase[Any]) -> NoReturn:
     """The word has a value that no sequence of operations leads to."""
     word = lock.word
+    _troubles.corruption(lock, word)
     raise LockCorruption(
         f"lock {lock.name!r} at {lock.address:#x}: {decode(word)}. It was overwritten, or released by who did not hold it; "
         "who waits for it could wait for ever. Nothing was changed; aiolots.audit() compares it with its queues and guards.",
@@ -95,6 +97,8 @@ def loop_closed() -> NoReturn:
 
 def dropped(lock: LockBase[Any], mode: int, held: bool, site: Any, source: object) -> None:
     """A request was collected, pending or held. Its lock is released by now."""
+    if held:
+        _troubles.dropped(lock)
     what = "was dropped while it held the lock, which is released now" if held else "was never entered, awaited or acquired"
     warnings.warn(
         f"a {MODE_NAMES[mode]} request of {lock!r}, made at {place(site)}, {what}",

@@ -6,6 +6,7 @@ import operator
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
+from aiolots import _holding
 from aiolots._contention import Counts, Kind, read
 from aiolots._lib import WAIT_BUCKETS
 from aiolots._refusals import place
@@ -49,11 +50,34 @@ class WaitStatistics:
 
 
 @dataclass(frozen=True)
+class HoldStatistics:
+    """How often a tracked lock was acquired, and held for how long: in one mode and colour, while it was tracked.
+
+    Attributes:
+        mode: "read", "read_recursive", "write", "lock", "upgradable_read"; "upgrade": it writes, and was an upgradable reader.
+        waiter: with whose colour it was acquired: "thread" or "task".
+        acquisitions: how many such holds began.
+        timed: of how many of them the length was taken, once they had ended: tracking.sample_holds.
+        total_hold: how long those were, all in all, in seconds.
+        longest_hold: the longest one of them, in seconds.
+        histogram: how many of them were how long: below `telemetry.BOUNDS[0]`, below `BOUNDS[1]`..., longer.
+    """
+
+    mode: str
+    waiter: Literal["thread", "task"]
+    acquisitions: int
+    timed: int
+    total_hold: float
+    longest_hold: float
+    histogram: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class LockStatistics:
     """A lock at one moment, and what waiting for it has cost since it was made, or the process was forked.
 
     Two are equal if they tell of the same state; what has been counted is not compared. Only what had to wait is counted:
-    an acquire of a free lock costs nothing and leaves no trace.
+    an acquire of a free lock costs nothing and leaves no trace. Of a tracked lock (aiolots.tracking) all acquisitions are.
 
     Attributes:
         locked: somebody holds it, in any mode.
@@ -71,6 +95,9 @@ class LockStatistics:
         longest_wait_at: where that was: `file.py:12 in function`; None if there was none.
         histogram: how many contended acquisitions waited how long: below `telemetry.BOUNDS[0]`, below `BOUNDS[1]`..., longer.
         waits: all that apart, for each mode and colour that had to wait, with the histograms.
+        acquisitions: how often it was acquired while it was tracked, waited for or not.
+        longest_hold: the longest of those holds that were timed, in seconds.
+        holds: both apart, for each mode and colour, with the histograms.
     """
 
     locked: bool
@@ -88,13 +115,18 @@ class LockStatistics:
     longest_wait_at: str | None = field(default=None, compare=False)
     histogram: tuple[int, ...] = field(default=(0,) * WAIT_BUCKETS, compare=False)
     waits: tuple[WaitStatistics, ...] = field(default=(), compare=False)
+    acquisitions: int = field(default=0, compare=False)
+    longest_hold: float = field(default=0.0, compare=False)
+    holds: tuple[HoldStatistics, ...] = field(default=(), compare=False)
 
     def __repr__(self) -> str:
         # Of what was counted only what is: most locks have nothing to tell, and a histogram is mostly zeros.
         told = [(each.name, getattr(self, each.name)) for each in fields(self)]
-        counted = self.contended or self.timeouts or self.cancellations or self.revocations
-        shown = told[:5] + ([pair for pair in told[5:-2] if pair[1]] if counted else [])
+        shown = told[:5] + [pair for pair in told[5:] if pair[1] and pair[0] not in _MANY]
         return f"LockStatistics({', '.join(f'{name}={value!r}' for name, value in shown)})"
+
+
+_MANY = ("histogram", "waits", "holds")
 
 
 def statistics_of(lock: LockBase[Any]) -> LockStatistics:
@@ -103,6 +135,7 @@ def statistics_of(lock: LockBase[Any]) -> LockStatistics:
     waiting = waiters(lock)
     tasks = sum(w.is_task for w in waiting)
     waits = waits_of(lock)
+    holds = tuple(_holds(kind, uses) for kind, uses in _holding.of_lock(lock))
     longest = lock._longest
     return LockStatistics(
         locked=word.write_locked or word.readers > 0,
@@ -120,6 +153,9 @@ def statistics_of(lock: LockBase[Any]) -> LockStatistics:
         longest_wait_at=None if longest is None else place(None if longest[1] is None else longest[1:]),
         histogram=tuple(map(sum, zip((0,) * WAIT_BUCKETS, *(w.histogram for w in waits), strict=True))),
         waits=waits,
+        acquisitions=sum(h.acquisitions for h in holds),
+        longest_hold=max((h.longest_hold for h in holds), default=0.0),
+        holds=holds,
     )
 
 
@@ -144,6 +180,19 @@ def _statistics(kind: Kind, counts: Counts) -> WaitStatistics:
         total_wait=counts.waited_ns / 1e9,
         longest_wait=counts.longest_ns / 1e9,
         histogram=counts.buckets,
+    )
+
+
+def _holds(kind: Kind, uses: _holding.Uses) -> HoldStatistics:
+    mode, is_task = kind
+    return HoldStatistics(
+        mode=MODE_NAMES[mode],
+        waiter="task" if is_task else "thread",
+        acquisitions=uses.acquisitions,
+        timed=uses.timed,
+        total_hold=uses.held_ns / 1e9,
+        longest_hold=uses.longest_ns / 1e9,
+        histogram=uses.buckets,
     )
 
 

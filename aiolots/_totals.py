@@ -42,7 +42,7 @@ def totals() -> dict[Series, Counts]:
     kept = [(of_lock.label, of_lock.records) for lock in locks if (of_lock := lock._kept) is not None]
     for label, of_label in [*list(gone.items()), *kept]:
         for (mode, is_task), record in list(of_label.items()):
-            records[_series(label, mode, is_task)].append(record)
+            records[series_of(label, mode, is_task)].append(record)
     found = {series: _not_less(read(*of_series), _told.get(series, NOTHING)) for series, of_series in records.items()}
     _told = found  # of labels that are no more, there being too many, nothing
     return {series: counts for series, counts in found.items() if counts.longest_ns or counts.revocations}
@@ -54,13 +54,14 @@ def pending() -> dict[Series, Pending]:
     for info in _infos(NULL):
         lock = contended.get(info.word)
         if lock is not None and lock._kept is not None and not info.expects:
-            waiting[_series(lock._kept.label, info.mode, bool(info.is_task))].append(info.since)
+            waiting[series_of(lock._kept.label, info.mode, bool(info.is_task))].append(info.since)
     now = time.monotonic()
     found = {series: Pending(len(since), max(0.0, now - min(since) / 1e9)) for series, since in waiting.items()}
     return {series: Pending(0, 0.0) for series in _told} | found
 
 
-def _series(label: str, mode: int, is_task: bool) -> Series:
+def series_of(label: str, mode: int, is_task: bool) -> Series:
+    """Return what a kind of waits, or of holds, is exported as."""
     return Series(label, MODE_NAMES[mode], "task" if is_task else "thread")
 
 

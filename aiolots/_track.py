@@ -196,11 +196,11 @@ def options(lock: Any) -> dict[str, Any]:
     return given
 
 
-def acquired(lock: Any, mode: int, *, waits: bool) -> None:
+def acquired(lock: Any, mode: int, *, as_task: bool, waits: bool) -> None:
     """A lock that keeps no guards of the front's was acquired; `waits`: by who would have waited for ever."""
     if functions.track_is_on():
         _watch(lock)
-    functions.track_acquired(lock, lock.name, mode, waits)
+    functions.track_acquired(lock, lock.name, mode, as_task, waits)
 
 
 def released(lock: Any) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiolots._contention import Kept, forget_the_gone, label_of
+from aiolots._contention import Kept, forget_the_gone, gone, label_of
 from aiolots._lib import (
     FAIR_MUTEX,
     INFOS,
@@ -79,7 +79,7 @@ def contended_locks() -> list[LockBase[Any]]:
 
 def _begin_again() -> None:
     """In a forked child: the waits so far were its parent's."""
-    forget_the_gone()
+    forget_the_gone(gone)
     for lock in contended_locks():
         if lock._kept is not None:
             lock._kept.forget()

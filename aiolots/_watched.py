@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from aiolots import _troubles
 from aiolots._errors import DeadlockError
 from aiolots._lib import lib
 from aiolots._word import ONE_READER
@@ -100,6 +101,7 @@ def _ask(look: Callable[[LockBase[Any], int], None] | None, lock: LockBase[Any],
         if look is not None:
             look(lock, mode)
     except DeadlockError:
+        _troubles.refused(lock)
         raise
     except Exception:
         logging.getLogger("aiolots").exception("aiolots.deadlock: this look at a thread that is to wait failed; it waits")

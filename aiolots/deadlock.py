@@ -36,7 +36,7 @@ import time
 import warnings
 from collections.abc import Callable
 
-from aiolots import _certain, _certain_tasks, _cycles, _wait_graph, _watched
+from aiolots import _certain, _certain_tasks, _cycles, _troubles, _wait_graph, _watched
 from aiolots._cycles import Cycle, Held, Owner
 from aiolots._seconds import checked
 
@@ -78,10 +78,11 @@ def _check(seconds_of: Callable[[_wait_graph.Wait], float | None]) -> list[tuple
     if not first.stuck or not (cycles := _wait_graph.cycles(first)):
         return []
     later = _wait_graph.look()
+    confirmed = [cycle for cycle in cycles if _wait_graph.is_confirmed(cycle, later)]
+    for cycle in confirmed:
+        _troubles.deadlock(cycle)
     return [
-        (_cycles.report(cycle, later, seconds_of), frozenset(step.need.wait.identity for step in cycle))
-        for cycle in cycles
-        if _wait_graph.is_confirmed(cycle, later)
+        (_cycles.report(cycle, later, seconds_of), frozenset(step.need.wait.identity for step in cycle)) for cycle in confirmed
     ]
 
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import pytest
 
-from aiolots import DeadlockError, _cycles, _wait_graph
+from aiolots import DeadlockError, _cycles, _troubles, _wait_graph
 from aiolots import _task_graph as tasks_of
 from aiolots._cycles import Cycle
 from pytest_aiolots.report import hang_report, text_of
@@ -216,14 +216,16 @@ def _find(seconds_of: Callable[[_wait_graph.Wait], float | None]) -> list[tuple[
     if not first.stuck or not (cycles := _wait_graph.cycles(first)):
         return []
     later = _wait_graph.look()
+    confirmed = [cycle for cycle in cycles if _wait_graph.is_confirmed(cycle, later)]
+    for cycle in confirmed:
+        _troubles.deadlock(cycle)
     return [
         (
             _cycles.report(cycle, later, seconds_of),
             frozenset(step.need.wait.identity for step in cycle),
             [step.node for step in cycle],
         )
-        for cycle in cycles
-        if _wait_graph.is_confirmed(cycle, later)
+        for cycle in confirmed
     ]
 
 

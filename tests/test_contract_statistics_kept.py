@@ -124,14 +124,14 @@ def test_what_is_exported_of_a_label_never_goes_down() -> None:
 
 def test_labels_without_end_share_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aiolots._contention._MOST_LABELS", 0)
-    locks = [Mutex(name=f"number {number}") for number in range(3)]
+    locks = [Mutex(name=f"without end {number}") for number in range(3)]
     for lock in locks:
         contend(lock)
 
     def labels() -> set[str]:
-        return {series.lock for found in (totals(), pending()) for series in found if series.lock.startswith("number")}
+        return {series.lock for found in (totals(), pending()) for series in found if series.lock.startswith("without end")}
 
-    assert labels() == {"number 0", "number 1", "number 2"}
+    assert labels() == {"without end 0", "without end 1", "without end 2"}
     del lock, locks
     gc.collect()
     assert labels() == set()

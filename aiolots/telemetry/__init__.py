@@ -5,8 +5,11 @@
 
     unsubscribe = aiolots.telemetry.on_timeout(print)          # from now on
 
-The numbers are counted always, by who waits anyway; an acquire of a free lock takes no part in it. `telemetry.prometheus` and
-`telemetry.opentelemetry` export them, with the libraries of that name.
+    aiolots.telemetry.troubles()                               # deadlocks, corrupt words, locks left behind
+
+The numbers are counted always, by who waits anyway; an acquire of a free lock takes no part in it. How long locks are held, and
+how often they are acquired, is counted of those that are tracked (aiolots.tracking). `telemetry.prometheus` and
+`telemetry.opentelemetry` export it all, with the libraries of that name.
 """
 
 from __future__ import annotations
@@ -14,9 +17,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aiolots import _events
+from aiolots import _events, _troubles
 from aiolots._events import LockEvent
-from aiolots._statistics import BOUNDS, LockStatistics, WaitStatistics, statistics_of
+from aiolots._statistics import BOUNDS, HoldStatistics, LockStatistics, WaitStatistics, statistics_of
 from aiolots._waiters import contended_locks
 
 
@@ -50,6 +53,30 @@ class EventCounts:
     delivered: int
     failed: int
     dropped: int
+
+
+@dataclass(frozen=True)
+class LockTroubles:
+    """What was found with the locks of one label, since the process began, or was forked.
+
+    Attributes:
+        label: their name, or their class; "(no lock)" for a cycle of joins and awaits alone.
+        deadlocks: confirmed cycles in which one of them was waited for, each once, whoever found it (the watcher, check(),
+            the console, the pytest plugin); and waits for them that were refused at once (DeadlockError).
+        corruptions: impossible words, each once for a lock: by LockCorruption, audit() or the console.
+        abandoned: guards that were collected while they held (ResourceWarning), and holders that had ended while somebody
+            waited (found by the console and the watchdog), once for each such hold.
+    """
+
+    label: str
+    deadlocks: int
+    corruptions: int
+    abandoned: int
+
+
+def troubles() -> list[LockTroubles]:
+    """Return what was found with locks, by label; none: an empty list. It does not look for any. Never waits."""
+    return [LockTroubles(label, *found) for label, found in sorted(_troubles.counts().items())]
 
 
 def snapshot() -> list[LockSnapshot]:
@@ -89,12 +116,15 @@ def counts() -> EventCounts:
 __all__ = [
     "BOUNDS",
     "EventCounts",
+    "HoldStatistics",
     "LockEvent",
     "LockSnapshot",
     "LockStatistics",
+    "LockTroubles",
     "WaitStatistics",
     "counts",
     "on_contention",
     "on_timeout",
     "snapshot",
+    "troubles",
 ]

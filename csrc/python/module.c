@@ -126,7 +126,8 @@ static int native_exec(PyObject *module)
         borrow_docs(plain_methods, "WriteRequest") || borrow_docs(writer_methods, "WriteRequest") || borrow_docs(upgradable_methods, "UpgradableRequest"))
         return -1;
     look_for_running_loop();
-    if (look_for_trio_from_now_on() || look_for_current_tasks() || tracking_at_fork() || PyModule_AddFunctions(module, tracking_methods))
+    if (look_for_trio_from_now_on() || look_for_current_tasks() || tracking_at_fork() || PyModule_AddFunctions(module, tracking_methods) ||
+        PyModule_AddFunctions(module, usage_methods))
         return -1;
     derive_finished();
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)

@@ -18,7 +18,7 @@
  *   readers.c    who holds a share
  *   counting.c   what waiting has cost, and where the longest wait was
  *   living.c     every lock, and every guard that holds one
- *   tracking.c   who holds what, when somebody wants to know; track_query.c, lock_order.c
+ *   tracking.c   who holds what, when somebody wants to know; track_query.c, lock_order.c, usage.c
  *   spare.c      bound methods and StopIterations, one of each kept for the next time
  *   module.c     the module
  *
@@ -210,8 +210,9 @@ static inline int may_be_trio(void)
 /* tracking.c. Off, is_tracking() is all that is asked; a guard knows its record. None of these raises, or runs Python. */
 extern lots_a32 tracking_on;
 static inline int is_tracking(void) { return a32_load(&tracking_on, RELAXED) != 0; } /* pairs with nothing: see settle() */
-void track_any(PyObject *lock, PyObject *name, unsigned mode, Request *request, int waits);
-void track_acquired(Lock *lock, unsigned mode, int waits); /* without a guard; `waits`: it would have waited for ever */
+/* `name` NULL: of a Lock, that has it. `holder`: as in a Lock. `waits`: it would have waited for ever. */
+void track_any(PyObject *lock, PyObject *name, unsigned mode, uint64_t holder, Request *request, int waits);
+void track_acquired(Lock *lock, unsigned mode, uint64_t holder, int waits); /* without a guard */
 void track_released(PyObject *lock);                       /* without a guard; before the word is */
 void track_request(Request *request);                      /* acquired */
 void track_guard_released(Request *request);               /* if it has a record; before the word is released */
@@ -222,20 +223,21 @@ extern lots_a32 tracking_knows; /* any lock: who frees one has to say so */
 void track_forget(PyObject *lock);
 static inline void track_freed(PyObject *lock)
 {
-    if (a32_load(&tracking_knows, RELAXED)) /* as in entry_of */
+    if (a32_load(&tracking_knows, RELAXED)) /* as in entry_made */
         track_forget(lock);
 }
 
 /* A mutex was acquired without a guard; `waits`: by who would have waited for ever. */
 static inline void mutex_is_held(Lock *lock, int as_task, int waits)
 {
-    lock_set_holder(lock, holder_of_this_thread(as_task));
+    uint64_t holder = holder_of_this_thread(as_task);
+    lock_set_holder(lock, holder);
     if (is_tracking())
-        track_acquired(lock, LOTS_MUTEX, waits);
+        track_acquired(lock, LOTS_MUTEX, holder, waits);
 }
 
 /* track_query.c */
-extern PyMethodDef tracking_methods[];
+extern PyMethodDef tracking_methods[], usage_methods[];
 int tracking_at_fork(void); /* once, at import; 0, or an error */
 
 /* mail.c */

@@ -36,6 +36,7 @@ void reentrant_begin(Lock *lock, Who *who, int as_task)
 {
     Reentrant *m = (Reentrant *)lock;
     PyObject *old = who->task;
+    uint64_t holder = holder_of_this_thread(as_task);
     if (who->entered)
         return;
     if (who->task && who->task != m->task) {
@@ -48,14 +49,14 @@ void reentrant_begin(Lock *lock, Who *who, int as_task)
         Py_END_CRITICAL_SECTION();
 #endif
     }
-    lock_set_holder(lock, holder_of_this_thread(as_task));
+    lock_set_holder(lock, holder);
     levels_begin(&m->levels, who->id);
     who->hold = levels_hold(&m->levels);
     who->task = NULL;
     who->entered = 1;
     Py_XDECREF(old); /* a weak reference: nothing runs */
     if (is_tracking())
-        track_acquired(lock, LOTS_MUTEX, !who->tries);
+        track_acquired(lock, LOTS_MUTEX, holder, !who->tries);
 }
 
 int reentrant_enter(Reentrant *m, Who *who, int as_task)

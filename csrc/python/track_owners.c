@@ -3,8 +3,6 @@
 
 #include <stdlib.h>
 
-#define MOST_IDLE 64 /* owners without a record; more, if more have one */
-
 PyObject *task_here(void)
 {
     PyObject *task = asyncio_task();
@@ -72,9 +70,9 @@ void free_owners(Link *swept)
 }
 
 /* The owner of what is taken now. With the tables taken; let go of and taken again when it is seen for the first time. */
-Owner *owner_here(PyObject *task)
+Owner *owner_here(PyObject *task, uint64_t token)
 {
-    uint64_t token = core->thread_token(), key = task ? key_of(task) : token << 1 | 1;
+    uint64_t key = task ? key_of(task) : token << 1 | 1;
     Owner *o = (Owner *)table_find(&owners, key), *made;
     PyObject *who;
     Link *swept;

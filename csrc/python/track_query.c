@@ -90,7 +90,9 @@ static PyObject *track_configure(PyObject *Py_UNUSED(module), PyObject *argument
     if (lock_class != Py_None && !PyUnicode_CheckExact(lock_class))
         return PyErr_Format(PyExc_TypeError, "a lock_class is a string, not %R", lock_class);
     take_tables();
-    e = entry_of(lock, name);
+    e = entry_if_any(lock);
+    if (!e)
+        e = entry_made(lock, name);
     if (e && lock_class != Py_None && (class_ = class_named(lock_class))) {
         old = e->node->is_class ? (node_left(e->node), NULL) : node_dies(e->node);
         e->node = class_;
@@ -147,15 +149,15 @@ static PyObject *track_homes(PyObject *Py_UNUSED(module), PyObject *arguments)
     Py_RETURN_NONE;
 }
 
-/* Locks that are made in Python: acquired(lock, name, mode, waits), released(lock), freed(lock). */
+/* Locks that are made in Python: acquired(lock, name, mode, as_task, waits), released(lock), freed(lock). */
 static PyObject *track_py_acquired(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
     PyObject *lock, *name;
-    int mode, waits;
-    if (!PyArg_ParseTuple(arguments, "OOip", &lock, &name, &mode, &waits))
+    int mode, as_task, waits;
+    if (!PyArg_ParseTuple(arguments, "OOipp", &lock, &name, &mode, &as_task, &waits))
         return NULL;
     if (is_tracking())
-        track_any(lock, name, (unsigned)mode, NULL, waits);
+        track_any(lock, name, (unsigned)mode, holder_of_this_thread(as_task), NULL, waits);
     Py_RETURN_NONE;
 }
 
@@ -204,6 +206,7 @@ static PyObject *track_count(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ig
 static PyObject *track_forked(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
     uint64_t here = core->thread_token();
+    usage_forked();
     for (size_t i = 0; i < entries.capacity; i++)
         for (Link *l = entries.slots[i]; l; l = l->next)
             for (Record *r = ((Entry *)l)->holders; r; r = r->lock_next)
@@ -219,7 +222,7 @@ PyMethodDef tracking_methods[] = {
     {"track_switch", track_switch, METH_O, "track_switch(on): for the process."},
     {"track_is_on", track_is_on, METH_NOARGS, "track_is_on(): for the process."},
     {"track_homes", track_homes, METH_VARARGS, "track_homes(first, second): how the names of our own files begin."},
-    {"track_acquired", track_py_acquired, METH_VARARGS, "track_acquired(lock, name, mode, waits)."},
+    {"track_acquired", track_py_acquired, METH_VARARGS, "track_acquired(lock, name, mode, as_task, waits)."},
     {"track_released", track_py_released, METH_O, "track_released(lock)."},
     {"track_freed", track_py_freed, METH_O, "track_freed(id of the lock)."},
     {"track_pending", track_pending, METH_NOARGS, "track_pending(): what is new in the lock order."},

@@ -6,16 +6,6 @@
 Table entries, owners;
 lots_a32 tracking_knows;
 
-static size_t slot_of(const Table *t, uint64_t key) { return (size_t)((key * UINT64_C(0x9E3779B97F4A7C15)) >> 32) & (t->capacity - 1); }
-
-Link *table_find(const Table *t, uint64_t key)
-{
-    Link *l = t->capacity ? t->slots[slot_of(t, key)] : NULL;
-    while (l && l->key != key)
-        l = l->next;
-    return l;
-}
-
 int table_insert(Table *t, Link *link)
 {
     if (t->count >= t->capacity) {
@@ -49,14 +39,9 @@ void table_remove(Table *t, Link *link)
     t->count--;
 }
 
-Entry *entry_if_any(PyObject *lock) { return (Entry *)table_find(&entries, key_of(lock)); }
-
-Entry *entry_of(PyObject *lock, PyObject *name)
+Entry *entry_made(PyObject *lock, PyObject *name)
 {
-    Entry *e = entry_if_any(lock);
-    if (e)
-        return e;
-    e = calloc(1, sizeof *e);
+    Entry *e = calloc(1, sizeof *e);
     if (!e)
         return NULL;
     e->link.key = key_of(lock);
@@ -65,7 +50,10 @@ Entry *entry_of(PyObject *lock, PyObject *name)
         return NULL;
     }
     e->node = node_made(name, Py_TYPE(lock)->tp_name, 0);
-    if (!e->node) {
+    e->label = e->node ? label_joined(lock, name) : NULL;
+    if (!e->label) {
+        if (e->node)
+            Py_XDECREF(node_dies(e->node)); /* a name that the lock has, too */
         table_remove(&entries, &e->link);
         free(e);
         return NULL;
@@ -78,6 +66,7 @@ Entry *entry_of(PyObject *lock, PyObject *name)
 void entry_removed(Entry *e)
 {
     table_remove(&entries, &e->link);
+    label_left(e);
     if (!entries.count)
         a32_store(&tracking_knows, 0, RELAXED);
     free(e);

@@ -14,7 +14,8 @@
  * A record is there after its lock was acquired and is gone before it is released, so it may be missed but does not lie. Only who
  * releases a word behind everybody's back (native code) leaves one behind: until the next who has the lock alone.
  *
- * track_tables.c has the tables, track_owners.c knows who it is. track_query.c is the half that Python sees, lock_order.c looks at what is held when something is acquired.
+ * track_tables.c has the tables, track_owners.c knows who it is, usage.c counts. track_query.c is the half that Python sees,
+ * lock_order.c looks at what is held when something is acquired.
  *
  * No Python runs while the tables are held. What must be made, and may run the collector by that, is made before; what was let go
  * is freed after. A task is referred to weakly: a record must not keep it, and with it its guards, alive. */
@@ -105,12 +106,12 @@ static void forget_record(Record *r)
     if (r->request)
         r->request->record = NULL;
     record_unmade(r);
-    if (!--records_live)
+    if (!--records_live && !tracking_everywhere)
         settle();
     if (!--o->records && !o->link.key) { /* of a task that is gone: in no table */
         o->link.next = NULL;
         swept = &o->link;
-    } else if (!o->records)
+    } else if (!o->records && owners.count > MOST_IDLE)
         swept = sweep_owners();
     give_tables();
     Py_XDECREF(site);
@@ -172,20 +173,23 @@ static PyObject *place_now(int *at)
     return (PyObject *)code;
 }
 
-static void forget_all_of(PyObject *lock)
+/* `ends`: their holds do, now. Else they were over at some time, or never will be. */
+static void forget_all_of(PyObject *lock, int ends)
 {
-    for (;;) {
-        take_tables();
-        Entry *e = entry_if_any(lock);
-        Record *r = e ? e->holders : NULL;
-        int last = !r || !r->lock_next;
-        if (r)
-            forget_record(r); /* gives the tables */
-        else
-            give_tables();
+    Entry *e;
+    Record *r;
+    take_tables();
+    e = entry_if_any(lock); /* until the lock is freed */
+    while (e && (r = e->holders)) {
+        int last = !r->lock_next;
+        if (ends)
+            hold_ends(r);
+        forget_record(r); /* gives the tables */
         if (last)
             return;
+        take_tables();
     }
+    give_tables();
 }
 
 static int is_wanted(PyObject *lock)
@@ -198,7 +202,25 @@ static int is_wanted(PyObject *lock)
     return wanted;
 }
 
-void track_any(PyObject *lock, PyObject *name, unsigned mode, Request *request, int waits)
+/* The lock's, until it is freed. With the tables taken; let go of and taken again when it is seen for the first time. */
+static Entry *entry_here(PyObject *lock, PyObject *name)
+{
+    Entry *e = entry_if_any(lock);
+    if (e)
+        return e;
+    give_tables();
+    name = name ? Py_NewRef(name) : lock_name((Lock *)lock);
+    take_tables();
+    e = entry_if_any(lock); /* another reader's */
+    if (!e)
+        e = entry_made(lock, name);
+    give_tables();
+    Py_DECREF(name);
+    take_tables();
+    return e;
+}
+
+void track_any(PyObject *lock, PyObject *name, unsigned mode, uint64_t holder, Request *request, int waits)
 {
     PyObject *task, *site;
     Owner *o;
@@ -210,26 +232,33 @@ void track_any(PyObject *lock, PyObject *name, unsigned mode, Request *request, 
     task = task_here();
     site = place_now(&at);
     take_tables();
-    o = owner_here(task);
-    e = o ? entry_of(lock, name) : NULL;
+    e = entry_here(lock, name);
     if (e && e->holders && mode_is_exclusive(mode)) { /* who is noted as a holder has none of it any more */
         give_tables();
-        forget_all_of(lock);
+        forget_all_of(lock, 0);
         take_tables();
-        o = owner_here(task); /* it may have been swept */
-        e = o ? entry_of(lock, name) : NULL;
     }
-    r = e ? record_made() : NULL;
+    o = e ? owner_here(task, holder >> 2) : NULL;
+    r = o ? record_made() : NULL;
     if (r) {
-        if (waits) {
+        if (waits && (o->held || mode == LOTS_WRITE)) { /* else there is no order in it */
             order_notes(o, e, mode, site, at, NULL);
             news = order_has_news();
         }
-        *r = (Record){.owner = o, .entry = e, .request = request, .site = site, .site_at = at, .mode = (uint8_t)mode,
-                      .waits = (uint8_t)waits, .since = moment()};
+        r->owner = o;
+        r->entry = e;
+        r->request = request;
+        r->site = site;
+        r->site_at = at;
+        r->mode = (uint8_t)mode;
+        r->waits = (uint8_t)waits;
+        r->as_task = (holder & HOLDER_IS_TASK) != 0;
+        r->since = moment();
+        r->timed = 0;
         link_in(r);
+        hold_begins(r, mode);
         o->records++;
-        if (!records_live++)
+        if (!records_live++ && !tracking_everywhere)
             settle();
         if (request)
             request->record = r;
@@ -242,22 +271,18 @@ void track_any(PyObject *lock, PyObject *name, unsigned mode, Request *request, 
         order_wakes();
 }
 
-static void acquired(Lock *lock, unsigned mode, Request *request, int waits)
+void track_acquired(Lock *lock, unsigned mode, uint64_t holder, int waits)
 {
-    PyObject *name = lock_name(lock);
-    track_any((PyObject *)lock, name, mode, request, waits);
-    Py_DECREF(name);
+    track_any((PyObject *)lock, NULL, mode, holder, NULL, waits);
 }
 
-void track_acquired(Lock *lock, unsigned mode, int waits) { acquired(lock, mode, NULL, waits); }
-
-void track_released(PyObject *lock) { forget_all_of(lock); }
+void track_released(PyObject *lock) { forget_all_of(lock, 1); }
 
 void track_request(Request *r)
 {
     /* A try never waits, and who waits for a time does not wait for ever. */
     int waits = r->limit_kind == LIMIT_NONE ? r->raises : isinf(r->limited.limit);
-    acquired(r->lock, r->mode, r, waits);
+    track_any((PyObject *)r->lock, NULL, r->mode, r->holder, r, waits);
 }
 
 void track_guard_released(Request *request)
@@ -265,9 +290,10 @@ void track_guard_released(Request *request)
     Record *r;
     take_tables();
     r = request->record;
-    if (r)
+    if (r) {
+        hold_ends(r);
         forget_record(r); /* gives the tables */
-    else
+    } else
         give_tables();
 }
 
@@ -278,12 +304,17 @@ void track_changed(Request *request, unsigned mode)
     take_tables();
     r = request->record;
     if (r) {
+        unsigned before = r->mode;
         r->mode = (uint8_t)mode;
         if (!r->owner_link) { /* it was away */
             order_notes(r->owner, r->entry, mode, r->site, r->site_at, NULL);
             news = order_has_news();
             r->since = moment();
             link_in(r);
+            hold_begins(r, mode);
+        } else if (before != mode) {
+            hold_ends(r);
+            hold_begins(r, before == LOTS_UPGRADABLE && mode == LOTS_WRITE ? LOTS_UPGRADE : mode);
         }
     }
     give_tables();
@@ -313,8 +344,10 @@ void track_upgraded(Request *request)
 void track_away(Request *request)
 {
     take_tables();
-    if (request->record)
+    if (request->record) {
+        hold_ends(request->record);
         link_out(request->record);
+    }
     give_tables();
 }
 
@@ -322,7 +355,7 @@ void track_forget(PyObject *lock)
 {
     Entry *e;
     PyObject *name = NULL;
-    forget_all_of(lock);
+    forget_all_of(lock, 0);
     take_tables();
     e = entry_if_any(lock);
     if (e) {

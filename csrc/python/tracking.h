@@ -35,10 +35,29 @@ typedef struct {
     size_t count, capacity;
 } Table;
 
+#define KINDS (2 * LOTS_MODES) /* of holds: a mode, and whether it was acquired with the task's colour */
+
+/* What is counted of one kind of holds: see usage.c. */
+typedef struct Usage {
+    uint64_t acquisitions, held_ns, longest_ns;
+    uint64_t buckets[LOTS_WAIT_BUCKETS];
+    uint32_t left; /* acquisitions until the next hold that is timed; 0: none is */
+} Usage;
+
+typedef struct Label { /* what metrics call a lock */
+    Link link;         /* by the hash of its name */
+    PyObject *name;    /* exactly a string */
+    size_t locks;      /* that are alive */
+    Usage *gone[KINDS]; /* what those have counted that are not */
+    Usage *sum[KINDS];  /* while they are added up */
+} Label;
+
 typedef struct Entry { /* a lock that was seen, until it is freed */
     Link link;         /* by its address */
     Node *node;
+    Label *label;
     struct Record *holders;
+    Usage *usage[KINDS];
     uint8_t tracked;
 } Entry;
 
@@ -59,8 +78,10 @@ typedef struct Record {
     Request *request; /* NULL: held without a guard */
     PyObject *site;   /* code */
     int site_at;
-    uint8_t mode, waits;
+    uint8_t mode, waits, as_task;
     int64_t since;
+    int64_t timed; /* exactly when it began; 0: it is not timed */
+    Usage *usage;  /* that it is counted in */
 } Record;
 
 #ifdef Py_GIL_DISABLED
@@ -74,18 +95,35 @@ static inline void give_tables(void) {}
 
 /* track_tables.c; with the tables taken */
 extern Table entries, owners;
-Link *table_find(const Table *t, uint64_t key);
 int table_insert(Table *t, Link *link); /* 0, or -1: no memory */
 void table_remove(Table *t, Link *link);
-Entry *entry_if_any(PyObject *lock);
-Entry *entry_of(PyObject *lock, PyObject *name); /* found or made; NULL: no memory */
+Entry *entry_made(PyObject *lock, PyObject *name); /* of a lock that has none; NULL: no memory */
 void entry_removed(Entry *e);
+
+static inline size_t slot_of(const Table *t, uint64_t key)
+{
+    return (size_t)((key * UINT64_C(0x9E3779B97F4A7C15)) >> 32) & (t->capacity - 1);
+}
+
+static inline Link *table_find(const Table *t, uint64_t key)
+{
+    Link *l = t->capacity ? t->slots[slot_of(t, key)] : NULL;
+    while (l && l->key != key)
+        l = l->next;
+    return l;
+}
+
+static inline uint64_t key_of(PyObject *object) { return (uint64_t)(uintptr_t)object; }
+
+static inline Entry *entry_if_any(PyObject *lock) { return (Entry *)table_find(&entries, key_of(lock)); }
 
 /* track_owners.c */
 PyObject *task_here(void);         /* that runs on this thread: a new reference, or NULL: none */
-Owner *owner_here(PyObject *task); /* with the tables taken: they are given and taken again, at times; NULL: no memory */
-Link *sweep_owners(void);          /* with the tables taken: those who hold nothing, if they are too many */
-void free_owners(Link *swept);     /* with the tables given */
+/* `token`: of this thread. With the tables taken: they are given and taken again, at times; NULL: no memory. */
+Owner *owner_here(PyObject *task, uint64_t token);
+#define MOST_IDLE 64      /* owners without a record; more, if more have one */
+Link *sweep_owners(void); /* with the tables taken: those who hold nothing, if they are too many */
+void free_owners(Link *swept); /* with the tables given */
 
 /* tracking.c; with the tables taken */
 extern size_t records_live;
@@ -94,7 +132,35 @@ extern size_t tracked_locks;    /* one by one */
 extern PyObject *tracking_homes[2]; /* how the names of our own files begin: they are no places */
 void settle(void);              /* is anything tracked? */
 
-static inline uint64_t key_of(PyObject *object) { return (uint64_t)(uintptr_t)object; }
+/* usage.c; with the tables taken */
+Label *label_joined(PyObject *lock, PyObject *name); /* found or made, with one lock more; NULL: no memory */
+void label_left(Entry *e);                           /* its lock is freed */
+Usage *usage_made(Entry *e, unsigned kind);          /* NULL: no memory */
+void hold_is_timed(Record *r);                       /* from now on */
+void hold_was_timed(Record *r);
+void usage_forked(void);
+
+/* A hold begins; or goes on in another mode. */
+static inline void hold_begins(Record *r, unsigned mode)
+{
+    unsigned kind = 2 * (mode == LOTS_FAIR_MUTEX ? LOTS_MUTEX : mode) + r->as_task;
+    Usage *u = r->entry->usage[kind];
+    if (!u)
+        u = usage_made(r->entry, kind);
+    r->usage = u;
+    if (!u)
+        return;
+    u->acquisitions++;
+    if (u->left && !--u->left)
+        hold_is_timed(r);
+}
+
+/* Once it has ended it is not timed any more: that is for a record that goes on, or is forgotten later. */
+static inline void hold_ends(Record *r)
+{
+    if (r->timed)
+        hold_was_timed(r);
+}
 
 /* lock_order.c; all but the last four with the tables taken */
 Node *node_made(PyObject *name, const char *type, int is_class);
