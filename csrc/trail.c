@@ -150,8 +150,7 @@ void trail_admitted(lots_batch *batch, uint32_t what, lots_waiter *first, unsign
 
 void trail_caused(lots_batch *batch, uint32_t what)
 {
-    if (batch->cause)
-        trail_look(batch->cause, what);
+    trail_look(batch->cause, what);
     batch->cause = NULL;
 }
 

@@ -1,20 +1,5 @@
 /* The last steps of a lock: each step of its slow path is noted as what it was, with the word that it saw and left. */
-#define _GNU_SOURCE /* stepping.h */
-#include "counting.h"
-#include "trail.h"
-
-#include <stdlib.h>
-
-static lots_trail trail;
-static uint64_t told; /* the number of the last step that a test has seen */
-
-static void anew(void)
-{
-    begin();
-    memset(&trail, 0, sizeof trail);
-    record.trail = &trail;
-    told = 0;
-}
+#include "trailing.h"
 
 static const char *const NAMES[] = {[LOTS_STEP_QUEUED] = "queued",     [LOTS_STEP_DRAINS] = "drains",
                                     [LOTS_STEP_ENTERED] = "entered",   [LOTS_STEP_ACQUIRED] = "acquired",
@@ -420,121 +405,6 @@ static void who_has_no_trail_leaves_none(void)
     clean();
 }
 
-/* --- the ring ------------------------------------------------------------------------------------------------------- */
-
-static void the_last_ones_are_kept(void)
-{
-    lots_op a;
-    lots_transition out[LOTS_TRAIL];
-    uint64_t noted;
-    anew();
-    CHECK_EQ(lots_trail_read(&trail, out, &noted), 0);
-    CHECK_EQ(noted, 0);
-    task(&a, &word, LOTS_READ, m, 0);
-    lots_op_counts(&a, &record);
-    for (uint64_t i = 1; i <= 3 * LOTS_TRAIL; i++) {
-        uint64_t kept = i < LOTS_TRAIL ? i : LOTS_TRAIL;
-        trail_step(op_waiter(&a), LOTS_STEP_QUEUED, i << 4, i);
-        CHECK_EQ(lots_trail_read(&trail, out, &noted), kept);
-        CHECK_EQ(noted, i);
-        for (uint64_t k = 0; k < kept; k++) {
-            CHECK_EQ(out[k].number, i - kept + k + 1);
-            CHECK_EQ(out[k].before, out[k].number << 4);
-            CHECK_EQ(out[k].after, out[k].number);
-        }
-    }
-    /* A slot that somebody writes is left out, and left alone; the one after it is not. */
-    ((uint64_t *)&trail)[1] |= 1;
-    CHECK_EQ(lots_trail_read(&trail, out, &noted), LOTS_TRAIL - 1);
-    trail_step(op_waiter(&a), LOTS_STEP_QUEUED, 0x10, 0);
-    trail_step(op_waiter(&a), LOTS_STEP_QUEUED, 0x20, 0);
-    CHECK_EQ(lots_trail_read(&trail, out, &noted), LOTS_TRAIL - 1);
-    CHECK_EQ(out[LOTS_TRAIL - 2].before, 0x20);
-    CHECK_EQ(noted, 3 * LOTS_TRAIL + 2);
-}
-
-static void *has_no_number(void *op)
-{
-    trail_by_caller(op_waiter(op), LOTS_STEP_RELEASED, 0x10, 0, 0);
-    return NULL;
-}
-
-static void a_thread_without_a_number_gets_none(void)
-{
-    lots_op a;
-    lots_transition out[LOTS_TRAIL];
-    uint64_t noted;
-    pthread_t thread;
-    anew();
-    task(&a, &word, LOTS_READ, m, 'a');
-    lots_op_counts(&a, &record);
-    CHECK(!pthread_create(&thread, NULL, has_no_number, &a) && !pthread_join(thread, NULL));
-    CHECK_EQ(lots_trail_read(&trail, out, &noted), 1);
-    CHECK_EQ(out[0].who, 0);
-    CHECK_EQ(out[0].whom, 0);
-}
-
-static void each_mailbox_has_a_number_of_its_own(void)
-{
-    lots_mailbox *one = lots_mailbox_new(), *another;
-    uint32_t number = lots_mailbox_number(one);
-    CHECK_EQ(number, lots_mailbox_number(m) + 1);
-    lots_mailbox_close(one);
-    lots_mailbox_free(one);
-    another = lots_mailbox_new();
-    CHECK_EQ(lots_mailbox_number(another), number + 1);
-    lots_mailbox_close(another);
-    lots_mailbox_free(another);
-}
-
-/* Many write at once: what a reader believes is one step, all of it. */
-enum { WRITERS = 4, STEPS = 100000 };
-static _Atomic int writing;
-
-static void *writes(void *argument)
-{
-    lots_op op;
-    uint64_t base = *(uint64_t *)argument;
-    lots_op_init(&op, &word, LOTS_READ, NULL, 0, 0);
-    lots_op_counts(&op, &record);
-    for (uint64_t i = 1; i <= STEPS; i++) {
-        uint64_t step = base + i;
-        op_waiter(&op)->cookie = step;
-        trail_step(op_waiter(&op), step & 7, step << 4, ~step);
-    }
-    writing--;
-    return NULL;
-}
-
-static void nothing_torn_is_believed(void)
-{
-    pthread_t threads[WRITERS];
-    uint64_t bases[WRITERS], noted = 0, believed = 0;
-    lots_transition out[LOTS_TRAIL];
-    anew();
-    writing = WRITERS;
-    for (int i = 0; i < WRITERS; i++) {
-        bases[i] = (uint64_t)i * STEPS * 2;
-        CHECK(!pthread_create(&threads[i], NULL, writes, &bases[i]));
-    }
-    do {
-        size_t count = lots_trail_read(&trail, out, &noted);
-        for (size_t i = 0; i < count; i++) {
-            CHECK_EQ(out[i].before, out[i].who << 4);
-            CHECK_EQ(out[i].after, ~out[i].who);
-            CHECK_EQ(out[i].what, out[i].who & 7);
-            CHECK(out[i].number <= noted && out[i].number + LOTS_TRAIL > noted);
-            CHECK(!i || out[i].number > out[i - 1].number);
-        }
-        believed += count;
-    } while (writing);
-    for (int i = 0; i < WRITERS; i++)
-        CHECK(!pthread_join(threads[i], NULL));
-    CHECK(believed > 0);
-    lots_trail_read(&trail, out, &noted);
-    CHECK_EQ(noted, WRITERS * STEPS);
-}
-
 static void tests(void)
 {
     lots_thread_token();
@@ -555,10 +425,6 @@ static void tests(void)
     RUN(who_is_notified_and_asks_for_its_lock);
     RUN(what_comes_after_an_impossible_word_does_not_push_out_what_led_there);
     RUN(who_has_no_trail_leaves_none);
-    RUN(the_last_ones_are_kept);
-    RUN(a_thread_without_a_number_gets_none);
-    RUN(each_mailbox_has_a_number_of_its_own);
-    RUN(nothing_torn_is_believed);
 }
 
 int main(void)
