@@ -59,7 +59,7 @@ def read(*records: Any) -> Counts:
 
 
 class Kept:
-    """The records of one lock, and the trail that they share: its last steps. The lock refers to it, not the other way round."""
+    """The records of one lock, and its last steps, which they share. The lock refers to it, not the other way round."""
 
     __slots__ = ("_places", "label", "records", "trail")
 

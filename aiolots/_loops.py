@@ -207,10 +207,14 @@ def every_loop() -> list[tuple[Any, Library]]:
     return [(loop, library) for loop, library in found if loop is not None]
 
 
-def numbered() -> list[tuple[int, Any]]:
-    """Return the same loops, each with the number that the core calls it by. For diagnosis: never waits."""
-    found = [(int(lib.lots_mailbox_number(port.mailbox)), port._loop()) for port in _copied(_every_port)]
-    return [(number, loop) for number, loop in found if loop is not None]
+def names() -> dict[int, str]:
+    """Return what to call the same loops, by the number that the core has for each. For diagnosis: never waits."""
+    found = [(port, port._loop()) for port in _copied(_every_port)]
+    return {
+        int(lib.lots_mailbox_number(port.mailbox)): repr(loop) if port._library is _asyncio_port else "a run of trio"
+        for port, loop in found
+        if loop is not None
+    }
 
 
 def _copied(ports: weakref.WeakSet[Port]) -> list[Port]:

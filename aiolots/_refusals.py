@@ -85,7 +85,7 @@ def corrupt(lock: LockBase[Any]) -> NoReturn:
 
 
 _Lines = Callable[["Sequence[Transition]", int], list[str]]
-_transitions: list[tuple[Callable[[Any], "tuple[Transition, ...]"], _Lines]] = []
+_transitions: list[tuple[Callable[[Any], tuple[Transition, ...]], _Lines]] = []
 
 
 def use_transitions(of: Callable[[Any], tuple[Transition, ...]], lines: _Lines) -> None:

@@ -54,8 +54,8 @@ class Transition:
     Attributes:
         number: of all such steps of that lock, from 1 on.
         seconds: how long ago it was when it was asked for, to some milliseconds.
-        what: "queued", "drains" (queued until the readers have left), "entered" (a writer keeps others out, and readers are in),
-            "acquired", "timed out", "cancelled", "stepped aside" (signal handlers run), "revoked" (a task whose event loop
+        what: "queued", "drains" (queued until the readers have left), "entered" (a writer keeps others out, and readers are
+            in), "acquired", "timed out", "cancelled", "stepped aside" (signal handlers run), "revoked" (a task whose event loop
             cannot run), "looked" (a task that was woken for that), or, of a release by who did not wait: "released" (to whoever
             comes), "handed over", "downgraded", "left" (the last reader before a writer), "woke" (others who may be in too).
         who: the thread, by its name where that is known, or the task, or "a task of <its loop>".
@@ -81,7 +81,8 @@ class Transition:
         says = next(text for name, text in _STEPS.values() if name == self.what)
         handed = "now" if self.what == "handed over" else "woke"
         whom = "" if self.whom is None else f", {handed} {self.whom}{f' and {self.more} more' if self.more else ''}"
-        return f"{self.seconds:.3f} s ago {self.who}{mode} {says}{whom}: {_words(self.before, self.after)}"
+        comma = "," if self.who.endswith("ended") else ""
+        return f"{self.seconds:.3f} s ago {self.who}{comma} {says}{mode}{whom}: {_words(self.before, self.after)}"
 
 
 def _words(before: DecodedWord, after: DecodedWord) -> str:
@@ -113,7 +114,7 @@ def lines(transitions: Sequence[Transition], word: int, most: int = _FEW) -> lis
     found = [f"its last steps where somebody had to wait{f', after {earlier} earlier ones' if earlier else ''}:"]
     found += [f"    {transition}" for transition in shown]
     if shown[-1].after.word != word and decode(word).problems:
-        found.append(f"    {word:#x} is of none of these: of who did not have to wait, or of a stray write")
+        found.append(f"    none of these made it {word:#x}: who did not have to wait did, or a stray write")
     return found
 
 
@@ -141,7 +142,7 @@ class _Names:
     def __init__(self) -> None:
         self._living = _threads.living()
         self._active = _threads.active()
-        self._loops = {number: repr(loop) for number, loop in _loops.numbered()}
+        self._loops = _loops.names()
 
     def waiter(self, cookie: int, loop: int) -> str:
         """Return who waits, or waited, as that cookie."""
