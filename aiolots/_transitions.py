@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiolots import _asyncio_graph, _loops, _refusals, _threads
-from aiolots._lib import COOKIES, STEPS, TRAIL_ROOM, UPGRADE, WRITE, ffi, lib
+from aiolots._lib import STEPS, TRAIL_ROOM, UPGRADE, WRITE, ffi, lib
 from aiolots._waiters import MODE_NAMES
 from aiolots._word import DecodedWord, decode
 
@@ -52,7 +52,7 @@ class Transition:
     """A step of a lock's slow path; `str()` says it in a line. Steps of who did not have to wait, and woke nobody, leave none.
 
     Attributes:
-        number: of all such steps of that lock, from 1 on.
+        number: of such steps of that lock, from 1 on; a number may be left out.
         seconds: how long ago it was when it was asked for, to some milliseconds.
         what: "queued", "drains" (queued until the readers have left), "entered" (a writer keeps others out, and readers are
             in), "acquired", "timed out", "cancelled", "stepped aside" (signal handlers run), "revoked" (a task whose event loop
@@ -99,8 +99,8 @@ def transitions_of(lock: LockBase[Any]) -> tuple[Transition, ...]:
     kept = lock._kept
     if kept is None or kept.trail is None:
         return ()
-    out, noted = ffi.new(STEPS, TRAIL_ROOM), ffi.new(COOKIES, 1)
-    count = int(lib.lots_trail_read(kept.trail, out, noted))
+    out = ffi.new(STEPS, TRAIL_ROOM)
+    count = int(lib.lots_trail_read(kept.trail, out))
     names, now = _Names(), time.monotonic()
     return tuple(_transition(out[i], names, now) for i in range(count))
 

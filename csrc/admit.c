@@ -148,7 +148,7 @@ int disown(lots_bucket *b, lots_waiter *w, lots_batch *batch)
         new = word_reader_left(seen);
     /* RELEASE pairs with the ACQUIRE of the writer that drains; it was never in, but readers before it were. */
     while (!a64_cas(word_atomic(w->word), &seen, new, RELEASE));
-    trail_admitted(batch, 0, NULL, 0, NULL, seen, new);
+    trail_admitted(batch, batch->what, NULL, 0, NULL, seen, new);
     return word_drained(new) ? admit_drainer(b, w->word, batch) : 0;
 }
 

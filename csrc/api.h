@@ -98,7 +98,7 @@ typedef struct lots_waiter_info {
 
 /* One such step, with the word as it was seen and left by what changed it. */
 typedef struct lots_transition {
-    uint64_t number;        /* counted from 1, with those that are not there any more */
+    uint64_t number;        /* from 1 on; one may be left out */
     int64_t when;           /* to some milliseconds */
     uint64_t before, after;
     uint64_t who;           /* the waiter's cookie; by a thread: its number (lots_thread_token), 0: it has none */
@@ -183,9 +183,9 @@ void lots_op_counts(lots_op *op, lots_contention *record);
 uint64_t lots_op_waited(const lots_op *op);
 /* Add what `record` counts to `sum`. */
 void lots_contention_add(lots_contention *sum, const lots_contention *record);
-/* Copy those of the last LOTS_TRAIL steps of a trail that are there, in their order, to `out`, which has room for as many; returns
- * how many. One that is written, or overwritten, meanwhile is left out. *noted: how many there were, ever. */
-size_t lots_trail_read(const lots_trail *trail, lots_transition *out, uint64_t *noted);
+/* Copy the last steps of a trail, in their order, to `out`, which has room for LOTS_TRAIL; returns how many. One that is written,
+ * or overwritten, meanwhile is left out. */
+size_t lots_trail_read(const lots_trail *trail, lots_transition *out);
 
 /* --- waits for a notification ---------------------------------------------------------------------------------- */
 

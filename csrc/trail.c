@@ -31,11 +31,15 @@
  *   2 n + 1    somebody writes step n there
  *   2 n + 2    step n, all of it
  *
- * A writer takes a number n, by that a slot, and claims it by a CAS from an even value below its own; if another is at it, or a
- * later step is there, its step is lost. (The other one was overtaken by a whole ring of steps.) A reader wants step n of a slot,
- * and believes what it has read if the sequence was 2 n + 2 before and after. If it has read something of a later step, it sees
- * the later claim: the fields are stored with RELEASE, after the claim, and loaded with ACQUIRE, before the second look. Of an
- * earlier step: not if it has seen 2 n + 2, by the ACQUIRE of the first look and the RELEASE of the last store.
+ * A writer looks for the next number n from `next` on, and claims its slot by a CAS from an even value below 2 n + 1. A slot that
+ * a later step has says how far the others are; one that somebody writes is left to it, and its number left out. If the slots
+ * that it comes to are all taken it gives up, and its step is lost. So the sequence of a slot only grows. `next` may be behind, when of
+ * two writers the earlier one stores it later; nothing hangs on it but where to begin.
+ *
+ * A reader believes what it has read of a slot if the sequence was the same, and even, before and after. If it has read something
+ * of a later step, it sees the later claim: the fields are stored with RELEASE, after the claim, and loaded with ACQUIRE, before
+ * the second look. Of an earlier step: not if it has seen 2 n + 2, by the ACQUIRE of the first look and the RELEASE of the last
+ * store.
  *
  * In a child of fork() a slot may be claimed for ever, so who keeps the trail clears it there. */
 #include "trail.h"
@@ -66,28 +70,36 @@ _Static_assert(LOTS_MODES <= 256, "a mode has 8 bits in REST, and `what` too");
 
 static void put(ring *r, const uint64_t *fields)
 {
-    uint64_t n = a64_fetch_add(&r->next, 1, RELAXED); /* no lock word: a number for each */
-    slot *s = &r->slots[n % SLOTS];
-    uint64_t seen = a64_load(&s->sequence, RELAXED);
-    do {
-        if ((seen & 1) || seen > 2 * n)
+    uint64_t n = a64_load(&r->next, RELAXED), seen; /* as good as any: the slots say which numbers are taken */
+    slot *s;
+    for (int tried = 0;; tried++) {
+        s = &r->slots[n % SLOTS];
+        seen = a64_load(&s->sequence, RELAXED);
+        if (seen > 2 * n)
+            n = (seen + 1) / 2; /* the one after that which is there */
+        else if (seen & 1)
+            n++;
+        /* ACQUIRE pairs with the last RELEASE of whoever wrote there before: our fields come after its. */
+        else if (a64_cas(&s->sequence, &seen, 2 * n + 1, ACQUIRE))
+            break;
+        if (tried == 2 * SLOTS)
             return;
-        /* ACQUIRE pairs with the RELEASE of whoever wrote there before: our fields come after its. */
-    } while (!a64_cas(&s->sequence, &seen, 2 * n + 1, ACQUIRE));
+    }
+    a64_store(&r->next, n + 1, RELAXED); /* as above */
     for (int f = 0; f < FIELDS; f++)
         a64_store(&s->fields[f], fields[f], RELEASE); /* pairs with the ACQUIRE in get: who sees it sees our claim */
     a64_store(&s->sequence, 2 * n + 2, RELEASE); /* pairs with the ACQUIRE in get, and that above */
 }
 
-/* Step n, if it is there: 1. */
-static int get(ring *r, uint64_t n, uint64_t *fields)
+/* What is in a slot: its sequence, or 0 if it is not all there. */
+static uint64_t get(slot *s, uint64_t *fields)
 {
-    slot *s = &r->slots[n % SLOTS];
-    if (a64_load(&s->sequence, ACQUIRE) != 2 * n + 2) /* pairs with the last RELEASE in put */
+    uint64_t sequence = a64_load(&s->sequence, ACQUIRE); /* pairs with the last RELEASE in put */
+    if (sequence & 1)
         return 0;
     for (int f = 0; f < FIELDS; f++)
         fields[f] = a64_load(&s->fields[f], ACQUIRE); /* pairs with the RELEASE in put */
-    return a64_load(&s->sequence, RELAXED) == 2 * n + 2; /* after the fields: ACQUIRE */
+    return a64_load(&s->sequence, RELAXED) == sequence ? sequence : 0; /* after the fields: ACQUIRE */
 }
 
 /* Who waits for a notification asks the word of nothing yet. */
@@ -154,18 +166,23 @@ void trail_caused(lots_batch *batch, uint32_t what)
     batch->cause = NULL;
 }
 
-size_t lots_trail_read(const lots_trail *trail, lots_transition *out, uint64_t *noted)
+size_t lots_trail_read(const lots_trail *trail, lots_transition *out)
 {
     ring *r = (ring *)trail;
-    uint64_t end = a64_load(&r->next, RELAXED), fields[FIELDS]; /* get says what is there */
     size_t count = 0;
-    for (uint64_t n = end > SLOTS ? end - SLOTS : 0; n < end; n++)
-        if (get(r, n, fields))
-            out[count++] = (lots_transition){
-                .number = n + 1, .when = (int64_t)fields[WHEN], .before = fields[BEFORE], .after = fields[AFTER],
-                .who = fields[WHO], .whom = fields[WHOM], .who_loop = (uint32_t)fields[LOOPS], .whom_loop = fields[LOOPS] >> 32,
-                .what = fields[REST] & 0xFF, .mode = fields[REST] >> 8 & 0xFF, .whom_mode = fields[REST] >> 16 & 0xFF,
-                .count = fields[REST] >> 32};
-    *noted = end;
+    for (int i = 0; i < SLOTS; i++) {
+        uint64_t fields[FIELDS], number = get(&r->slots[i], fields) / 2;
+        size_t at = count;
+        if (!number)
+            continue;
+        for (; at && out[at - 1].number > number; at--)
+            out[at] = out[at - 1];
+        out[at] = (lots_transition){
+            .number = number, .when = (int64_t)fields[WHEN], .before = fields[BEFORE], .after = fields[AFTER],
+            .who = fields[WHO], .whom = fields[WHOM], .who_loop = (uint32_t)fields[LOOPS], .whom_loop = fields[LOOPS] >> 32,
+            .what = fields[REST] & 0xFF, .mode = fields[REST] >> 8 & 0xFF, .whom_mode = fields[REST] >> 16 & 0xFF,
+            .count = fields[REST] >> 32};
+        count++;
+    }
     return count;
 }
