@@ -19,7 +19,7 @@ static void steps(const char *wanted)
 {
     static char text[4096];
     lots_transition out[LOTS_TRAIL];
-    size_t count = lots_trail_read(&trail, out), length = 0;
+    size_t count = lots_trail_read(&the.trail, out), length = 0;
     text[0] = 0;
     for (size_t i = 0; i < count; i++) {
         const lots_transition *t = &out[i];

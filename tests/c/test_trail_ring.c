@@ -4,21 +4,21 @@
 #include "stepping.h"
 
 /* Its parts, as trail.c has them. */
-static uint64_t *next(void) { return &trail.opaque[0]; }
-static uint64_t *sequence(int slot) { return &trail.opaque[1 + 8 * slot]; }
+static uint64_t *next(void) { return &the.trail.opaque[0]; }
+static uint64_t *sequence(int slot) { return &the.trail.opaque[1 + 8 * slot]; }
 
 static void the_last_ones_are_kept(void)
 {
     lots_op a;
     lots_transition out[LOTS_TRAIL];
     anew();
-    CHECK_EQ(lots_trail_read(&trail, out), 0);
+    CHECK_EQ(lots_trail_read(&the.trail, out), 0);
     task(&a, &word, LOTS_READ, m, 0);
     lots_op_counts(&a, &record);
     for (uint64_t i = 1; i <= 3 * LOTS_TRAIL; i++) {
         uint64_t kept = i < LOTS_TRAIL ? i : LOTS_TRAIL;
         trail_step(op_waiter(&a), LOTS_STEP_QUEUED, i << 4, i);
-        CHECK_EQ(lots_trail_read(&trail, out), kept);
+        CHECK_EQ(lots_trail_read(&the.trail, out), kept);
         for (uint64_t k = 0; k < kept; k++) {
             CHECK_EQ(out[k].number, i - kept + k + 1);
             CHECK_EQ(out[k].before, out[k].number << 4);
@@ -29,7 +29,7 @@ static void the_last_ones_are_kept(void)
     *next() = 0;
     trail_step(op_waiter(&a), LOTS_STEP_QUEUED, 0x10, 0);
     CHECK_EQ(*next(), 3 * LOTS_TRAIL + 1);
-    CHECK_EQ(lots_trail_read(&trail, out), LOTS_TRAIL);
+    CHECK_EQ(lots_trail_read(&the.trail, out), LOTS_TRAIL);
     CHECK_EQ(out[LOTS_TRAIL - 1].number, 3 * LOTS_TRAIL + 1);
     CHECK_EQ(out[LOTS_TRAIL - 1].before, 0x10);
 }
@@ -42,10 +42,10 @@ static void a_slot_that_somebody_writes_is_left_alone(void)
     task(&a, &word, LOTS_READ, m, 0);
     lots_op_counts(&a, &record);
     *sequence(0) = 1;
-    CHECK_EQ(lots_trail_read(&trail, out), 0);
+    CHECK_EQ(lots_trail_read(&the.trail, out), 0);
     trail_step(op_waiter(&a), LOTS_STEP_QUEUED, 0x10, 0);
     CHECK_EQ(*sequence(0), 1);
-    CHECK_EQ(lots_trail_read(&trail, out), 1);
+    CHECK_EQ(lots_trail_read(&the.trail, out), 1);
     CHECK_EQ(out[0].number, 2);
     for (int i = 0; i < LOTS_TRAIL; i++)
         *sequence(i) = 2 * (uint64_t)i + 1;
@@ -53,11 +53,11 @@ static void a_slot_that_somebody_writes_is_left_alone(void)
     CHECK_EQ(*next(), 2);
     for (int i = 0; i < LOTS_TRAIL; i++)
         CHECK_EQ(*sequence(i), 2 * i + 1);
-    CHECK_EQ(lots_trail_read(&trail, out), 0);
+    CHECK_EQ(lots_trail_read(&the.trail, out), 0);
     *sequence(LOTS_TRAIL - 1) = 0;
     *next() = LOTS_TRAIL; /* to the very last one that is tried */
     trail_step(op_waiter(&a), LOTS_STEP_QUEUED, 0x20, 0);
-    CHECK_EQ(lots_trail_read(&trail, out), 1);
+    CHECK_EQ(lots_trail_read(&the.trail, out), 1);
     CHECK_EQ(out[0].number, 2 * LOTS_TRAIL);
 }
 
@@ -86,7 +86,7 @@ static void a_writer_that_need_not_drain_after_all(void)
         left_at = 0;
         if (!STEPPED(++at, answer = lots_op_poll(&writer)))
             break;
-        count = lots_trail_read(&trail, out);
+        count = lots_trail_read(&the.trail, out);
         if (answer == LOTS_READY && out[0].after == 0x18) {
             met++;
             CHECK_EQ(count, 2);
@@ -119,7 +119,7 @@ static void a_thread_without_a_number_gets_none(void)
     task(&a, &word, LOTS_READ, m, 'a');
     lots_op_counts(&a, &record);
     CHECK(!pthread_create(&thread, NULL, has_no_number, &a) && !pthread_join(thread, NULL));
-    CHECK_EQ(lots_trail_read(&trail, out), 1);
+    CHECK_EQ(lots_trail_read(&the.trail, out), 1);
     CHECK_EQ(out[0].who, 0);
     CHECK_EQ(out[0].whom, 0);
 }
@@ -153,7 +153,7 @@ static void what_was_a_cause_is_none_any_more(void)
     trail_admitted(&batch, LOTS_STEP_RELEASED, NULL, 0, NULL, 0x10, 0);
     CHECK(!batch.cause);
     trail_caused(&batch, LOTS_STEP_ACQUIRED); /* it was */
-    CHECK_EQ(lots_trail_read(&trail, out), 2);
+    CHECK_EQ(lots_trail_read(&the.trail, out), 2);
     CHECK_EQ(out[0].what, LOTS_STEP_ACQUIRED);
     CHECK_EQ(out[1].what, LOTS_STEP_TIMED_OUT);
 }
@@ -189,7 +189,7 @@ static void nothing_torn_is_believed(void)
         CHECK(!pthread_create(&threads[i], NULL, writes, &bases[i]));
     }
     do {
-        size_t count = lots_trail_read(&trail, out);
+        size_t count = lots_trail_read(&the.trail, out);
         for (size_t i = 0; i < count; i++) {
             CHECK_EQ(out[i].before, out[i].who << 4);
             CHECK_EQ(out[i].after, ~out[i].who);
@@ -200,7 +200,7 @@ static void nothing_torn_is_believed(void)
     } while (writing);
     for (int i = 0; i < WRITERS; i++)
         CHECK(!pthread_join(threads[i], NULL));
-    CHECK(lots_trail_read(&trail, out) > 0);
+    CHECK(lots_trail_read(&the.trail, out) > 0);
 }
 
 static void tests(void)
