@@ -41,6 +41,7 @@ from aiolots._rwlock import RwLock
 from aiolots._semaphore import BoundedSemaphore, Semaphore
 from aiolots._statistics import LockStatistics
 from aiolots._suspended import SuspendPolicy, set_suspend_policy, suspend_policy
+from aiolots._transitions import Transition
 from aiolots._word import DecodedWord, decode
 
 __version__ = "0.1.0"
@@ -79,6 +80,7 @@ __all__ = [
     "Semaphore",
     "SuspendPolicy",
     "SuspendedGuardWarning",
+    "Transition",
     "UpgradableGuard",
     "WriteGuard",
     "audit",

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aiolots import _troubles
+from aiolots import _transitions, _troubles
 from aiolots._lib import FAIR_MUTEX, MUTEX, QUEUED, READ, READ_RECURSIVE, UPGRADABLE, UPGRADE, WRITE
+from aiolots._transitions import Transition
 from aiolots._waiters import MODE_NAMES, _Info, _infos, _word_of, contended
 from aiolots._word import PARKED, WRITER, WRITER_PARKED, DecodedWord, decode
 from aiolots._word import UPGRADABLE as UPGRADABLE_BIT
@@ -29,7 +30,7 @@ _ENOUGH = 5  # of them have to be of a lock at rest
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong with a lock; `str()` says it in a sentence.
+    """One thing that is wrong with a lock; `str()` says it in a sentence, and below that the last few transitions.
 
     Attributes:
         kind: "impossible word", "parked without a queue", "a queue without parked", "held by nobody", "more readers than
@@ -40,6 +41,7 @@ class Finding:
         holders: the modes of the guards that are alive and hold it.
         waiting: how many wait in its queues.
         explanation: what contradicts what.
+        transitions: the last steps that the lock went through where somebody had to wait for it, in their order; 16 at most.
     """
 
     kind: str
@@ -49,10 +51,12 @@ class Finding:
     holders: tuple[str, ...]
     waiting: int
     explanation: str
+    transitions: tuple[Transition, ...] = ()
 
     def __str__(self) -> str:
         state = "" if self.word.problems else f" ({self.word})"
-        return f"{self.lock}, word {self.word.word:#x}{state}: {self.kind}: {self.explanation}"
+        last = "".join(f"\n    {line}" for line in _transitions.lines(self.transitions, self.word.word))
+        return f"{self.lock}, word {self.word.word:#x}{state}: {self.kind}: {self.explanation}{last}"
 
 
 @dataclass(frozen=True)
@@ -187,4 +191,5 @@ def _finding(lock: LockBase[Any], kind: str, text: str) -> Finding:
         holders=tuple(MODE_NAMES[holder.mode] for holder in lock._known_holders()),
         waiting=len(_infos(_word_of(lock))),
         explanation=text,
+        transitions=_transitions.transitions_of(lock),
     )

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from aiolots import _asyncio_graph as tasks_of
-from aiolots import _audit, _owners, _threads, _wait_graph
+from aiolots import _audit, _owners, _threads, _transitions, _wait_graph
 from aiolots._causes import Cause, causes, deadlocks
 from aiolots._cycles import Cycle
 from aiolots._front import NATIVE
@@ -113,8 +113,24 @@ def _lock(now: LockNow, moment: Moment, stacks: bool) -> dict[str, Any]:
         "waiting": len(now.infos),
         "longest": max((waiter["seconds"] for waiter in waiters), default=0.0),
         "waiters": waiters,
+        "transitions": transitions(now.lock) if stacks or now.word.problems else [],
         **statistics(now.lock),
     }
+
+
+def transitions(lock: Any) -> list[dict[str, Any]]:
+    """Return the last steps of a lock, each with its text."""
+    found = _transitions.transitions_of(lock)
+    words = {"before": "word", "after": "word"}
+    return [
+        {
+            **{name: getattr(step, name) for name in ("number", "what", "who", "mode", "whom", "more")},
+            **{name: f"{getattr(getattr(step, name), of):#x}" for name, of in words.items()},
+            "seconds": round(step.seconds, 3),
+            "text": str(step),
+        }
+        for step in found
+    ]
 
 
 def statistics(lock: Any) -> dict[str, Any]:

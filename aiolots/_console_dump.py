@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from aiolots._console_layout import Answer, branches
 
+_FEW = 4  # steps of a lock whose word is possible
+
 
 def dumped(answer: Answer) -> str:
     """Return the whole answer to "dump" as text."""
@@ -75,6 +77,9 @@ def _locks(answer: Answer) -> Iterator[str]:
             since = f"since {waiter['seconds']:.1f} s{limit}"
             yield f"    {waiter['waiter']} waits ({waiter['mode']}) {since}, {waiter['state']}{at}"
             yield from (f"        {place}" for place in waiter.get("stack", ()))
+        if steps := lock.get("transitions", []):
+            yield "    its last steps where somebody had to wait:"
+            yield from (f"        {step['text']}" for step in (steps if lock["problems"] else steps[-_FEW:]))
         if lock["waiting"] > len(lock["waiters"]):
             yield f"    and {lock['waiting'] - len(lock['waiters'])} more wait"
     if answer["locks_left_out"]:

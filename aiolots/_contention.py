@@ -11,7 +11,7 @@ import functools
 from types import CodeType
 from typing import Any, NamedTuple
 
-from aiolots._lib import ADDRESS, CONTENTION, FAIR_MUTEX, MUTEX, WAIT_BUCKETS, ffi, lib
+from aiolots._lib import ADDRESS, CONTENTION, FAIR_MUTEX, MUTEX, TRAIL, WAIT_BUCKETS, ffi, lib
 
 Kind = tuple[int, bool]  # a mode, and whether tasks ask for it
 Gone = dict[str, dict[Kind, Any]]  # what was counted by locks that are gone, by label
@@ -60,14 +60,15 @@ def read(*records: Any) -> Counts:
 
 
 class Kept:
-    """The records of one lock. The lock refers to it, not the other way round."""
+    """The records of one lock, and its last steps, which they share. The lock refers to it, not the other way round."""
 
-    __slots__ = ("_heirs", "_places", "label", "records")
+    __slots__ = ("_heirs", "_places", "label", "records", "trail")
 
     def __init__(self, label: str, heirs: Gone | None = None) -> None:
         self.label = label
         self._heirs = gone if heirs is None else heirs
         self.records: dict[Kind, Any] = {}
+        self.trail: Any = ffi.new(TRAIL)
         self._places: dict[int, Site] = {}  # by how long the wait was: for locks in Python
 
     def record(self, mode: int, is_task: bool) -> Any:
@@ -77,7 +78,9 @@ class Kept:
         if found is None:
             # Whoever frees it adds it up, wherever that is: no bytecode runs there, which a signal handler could interrupt.
             heir = functools.partial(lib.lots_contention_add, _of_the_gone(self._heirs, self.label, kind))
-            found = self.records.setdefault(kind, ffi.gc(ffi.new(CONTENTION), heir))
+            made = ffi.gc(ffi.new(CONTENTION), heir)
+            made.trail = self.trail
+            found = self.records.setdefault(kind, made)
         return found
 
     def address_of(self, mode: int, is_task: bool) -> int:
@@ -106,6 +109,7 @@ class Kept:
         """Begin at nothing again: in a forked child, whose waits were not its own."""
         for record in list(self.records.values()):
             _clear(record)
+        ffi.memmove(self.trail, ffi.new(TRAIL), ffi.sizeof(TRAIL.item))
         self._places.clear()
 
 
@@ -120,7 +124,7 @@ def forget_the_gone(heirs: Gone) -> None:
 
 
 def _clear(record: Any) -> None:
-    ffi.memmove(record, ffi.new(CONTENTION), ffi.sizeof(CONTENTION.item))
+    ffi.memmove(record, ffi.new(CONTENTION), ffi.offsetof(CONTENTION.item, "trail"))  # the last field, which stays
 
 
 def _of_the_gone(heirs: Gone, label: str, kind: Kind) -> Any:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from aiolots._track import HolderInfo
+    from aiolots._transitions import Transition
 
 
 @dataclass(frozen=True)
@@ -88,12 +89,17 @@ class LockCorruption(RuntimeError):
     Attributes:
         lock_name: the lock's name, or None.
         word: the lock word.
+        transitions: the last steps that the lock went through where somebody had to wait for it, in their order; `str()` shows
+            the last few.
     """
 
-    def __init__(self, message: str = "", *, lock_name: str | None = None, word: int = 0) -> None:
+    def __init__(
+        self, message: str = "", *, lock_name: str | None = None, word: int = 0, transitions: tuple[Transition, ...] = ()
+    ) -> None:
         super().__init__(message)
         self.lock_name = lock_name
         self.word = word
+        self.transitions = transitions
 
 
 class SuspendedGuardWarning(RuntimeWarning):

@@ -44,6 +44,7 @@ GONE: Final[int] = lib.LOTS_GONE
 CHANGING: Final[int] = lib.LOTS_CHANGING
 
 WAIT_BUCKETS: Final[int] = lib.LOTS_WAIT_BUCKETS
+TRAIL_ROOM: Final[int] = lib.LOTS_TRAIL
 
 NEVER: Final[int] = lib.LOTS_NEVER
 NULL: Final[Any] = ffi.NULL
@@ -56,6 +57,8 @@ QUEUE_FLAGS: Final = 3
 OP: Final[Any] = ffi.typeof("lots_op *")
 WORD: Final[Any] = ffi.typeof("lots_word *")
 CONTENTION: Final[Any] = ffi.typeof("lots_contention *")
+TRAIL: Final[Any] = ffi.typeof("lots_trail *")
+STEPS: Final[Any] = ffi.typeof("lots_transition[]")
 INFOS: Final[Any] = ffi.typeof("lots_waiter_info[]")
 COOKIES: Final[Any] = ffi.typeof("uint64_t[]")
 ADDRESS: Final[Any] = ffi.typeof("uintptr_t")

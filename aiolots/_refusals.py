@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from aiolots import _troubles
@@ -13,6 +13,7 @@ from aiolots._word import decode
 
 if TYPE_CHECKING:
     from aiolots._front import LockBase
+    from aiolots._transitions import Transition
 
 
 def timed_out(lock: LockBase[Any], mode: int, waited: float) -> NoReturn:
@@ -69,12 +70,29 @@ def corrupt(lock: LockBase[Any]) -> NoReturn:
     """The word has a value that no sequence of operations leads to."""
     word = lock.word
     _troubles.corruption(lock, word)
-    raise LockCorruption(
+    transitions: tuple[Transition, ...] = ()
+    last: list[str] = []
+    try:
+        for of, lines in _transitions:
+            transitions = of(lock)
+            last = lines(transitions, word)
+    except Exception as error:  # noqa: BLE001  # a loop's repr may raise: the corruption is told in any case
+        last = [f"its last steps cannot be found out: {error!r}"]
+    message = (
         f"lock {lock.name!r} at {lock.address:#x}: {decode(word)}. It was overwritten, or released by who did not hold it; "
-        "who waits for it could wait for ever. Nothing was changed; aiolots.audit() compares it with its queues and guards.",
-        lock_name=lock.name,
-        word=word,
+        "who waits for it could wait for ever. Nothing was changed; aiolots.audit() compares it with its queues and guards."
     )
+    message = "\n    ".join([message, *last])
+    raise LockCorruption(message, lock_name=lock.name, word=word, transitions=transitions)
+
+
+_Lines = Callable[["Sequence[Transition]", int], list[str]]
+_transitions: list[tuple[Callable[[Any], tuple[Transition, ...]], _Lines]] = []
+
+
+def use_transitions(of: Callable[[Any], tuple[Transition, ...]], lines: _Lines) -> None:
+    """Let _transitions.py, which knows more than this, say how a word came to be what it is."""
+    _transitions.append((of, lines))
 
 
 def value_of_released(lock: LockBase[Any]) -> NoReturn:

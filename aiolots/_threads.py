@@ -57,6 +57,17 @@ def remember_names() -> None:
         _names.pop(token, None)
 
 
+def remember_this_thread() -> None:
+    """Note how the thread is called that is about to wait for a lock for the first time. Never waits."""
+    token = int(lib.lots_thread_token())
+    if token not in _names:
+        thread = cast("dict[int, threading.Thread]", threading._active).get(threading.get_ident())  # type: ignore[attr-defined]
+        if thread is not None:
+            _names[token] = thread.name
+        if len(_names) > 2 * _MOST_NAMES:
+            remember_names()
+
+
 def name_of_ended(token: int) -> str | None:
     """Return how a thread was called that has ended, if anybody noted it."""
     return _names.get(token)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiolots import _blocking, _loops, _refusals, _watched
+from aiolots import _blocking, _loops, _refusals, _threads, _watched
 from aiolots._events import ACQUIRED, CANCELLED, TIMED_OUT, users_place, wait_is_over
 from aiolots._lib import (
     BY_CANCEL,
@@ -95,6 +95,8 @@ def abandon(op: Any, word: Any) -> None:
 def counted(lock: LockBase[Any], op: Any, mode: int, *, is_task: bool) -> None:
     """It is about to wait: note the lock, and count the wait."""
     note_contention(lock)
+    if not is_task:
+        _threads.remember_this_thread()
     kept = lock._kept
     if kept is not None:
         lib.lots_op_counts(op, kept.record(mode, is_task))

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any
 
 from aiolots import Mutex, telemetry
-from aiolots._lib import CONTENTION, MUTEX, NULL, OP, WORD, ffi, lib
+from aiolots._lib import CONTENTION, MUTEX, NULL, OP, TRAIL, WORD, ffi, lib
 from bench.rounds import Context, Pair, Run
 from bench.statements import thread_work
 
@@ -20,8 +20,10 @@ _WAIT = (
 )
 
 
-def _waits(record: Any) -> Run:
-    names = {"word": ffi.new(WORD), "op": ffi.new(OP), "record": record, "MUTEX": MUTEX, "NULL": NULL}
+def _waits(record: Any, trail: Any = NULL) -> Run:
+    if record:
+        record.trail = trail
+    names = {"trail": trail, "word": ffi.new(WORD), "op": ffi.new(OP), "record": record, "MUTEX": MUTEX, "NULL": NULL}
     verbs = {
         "take": lib.lots_try,
         "init": lib.lots_op_init,
@@ -34,9 +36,11 @@ def _waits(record: Any) -> Run:
 
 
 def core(_context: Context) -> Iterator[Pair]:
-    """The core's part: two looks at the clock, and five counters."""
+    """The core's part: two looks at the clock, and five counters; and the three steps of such a wait, as the trail has them."""
     text = "queue, be handed the mutex, release"
     yield Pair("statistics", f"{text}: counted", "the same", "not counted", _waits(ffi.new(CONTENTION)), _waits(NULL))
+    noted, counted = _waits(ffi.new(CONTENTION), ffi.new(TRAIL)), _waits(ffi.new(CONTENTION))
+    yield Pair("statistics", f"{text}: counted, its steps noted", "the same", "counted", noted, counted)
 
 
 def told(context: Context) -> Iterator[Pair]:

@@ -51,6 +51,7 @@
 #include "mailbox.h"
 #include "notify.h"
 #include "revoke.h"
+#include "trail.h"
 
 #include <string.h>
 
@@ -69,14 +70,14 @@ static uint32_t state_of(lots_waiter *w)
 /* RELEASE: a guard may be released by another thread, whose claim in lots_op_release ACQUIREs it. */
 static void set_state(lots_waiter *w, uint32_t state) { a32_store(&w->state, state, RELEASE); }
 
-/* The first phase: in beside readers, or nothing. */
-static int enter(lots_waiter *w)
+/* The first phase: in beside readers, or nothing. Returns the word then, which is not 0. */
+static uint64_t enter(lots_waiter *w)
 {
-    uint64_t seen = word_load(w->word);
+    uint64_t seen = word_load(w->word), new;
     while (word_may_enter(seen, waiter_mode(w)))
         /* ACQUIRE pairs with the RELEASE of whoever released the lock. */
-        if (a64_cas(word_atomic(w->word), &seen, word_entered(seen, waiter_mode(w)), ACQUIRE))
-            return 1;
+        if (a64_cas(word_atomic(w->word), &seen, new = word_entered(seen, waiter_mode(w)), ACQUIRE))
+            return trail_step(w, LOTS_STEP_ENTERED, seen, new), new;
     return 0;
 }
 
@@ -109,6 +110,7 @@ static int park(lots_waiter *w)
                 w->skipped = 0;
                 w->since = since;
                 lot_enqueue(b, w, key);
+                trail_step(w, w->phase == PHASE_DRAIN ? LOTS_STEP_DRAINS : LOTS_STEP_QUEUED, seen, seen | bit);
                 /* A writer that was woken, and an upgradable reader came by: readers who queue behind the writer were not
                  * woken with it, and may be in beside that one, who may hold for long. */
                 if (again && w->phase == PHASE_ENTER && !(seen & WRITER))
@@ -123,6 +125,13 @@ static int park(lots_waiter *w)
     if (more)
         admit_rest(w->word, &batch);
     return answer;
+}
+
+/* The last one out of a queue clears its flag. RELAXED as in park. */
+static void clear(lots_waiter *w, uint64_t flag, uint32_t what)
+{
+    uint64_t seen = a64_fetch_and(word_atomic(w->word), ~flag, RELAXED);
+    trail_step(w, what, seen, seen & ~flag);
 }
 
 /* Take up what came of a wait: unlink a waiter that is still queued (it was nudged, or its wake revoked), take a woken one
@@ -149,9 +158,8 @@ static uint32_t take_up(lots_waiter *w)
         return state;
     }
     if (state == LOTS_QUEUED) {
-        /* RELAXED as in park. */
         if (lot_unlink(b, w))
-            a64_fetch_and(word_atomic(w->word), w->phase == PHASE_DRAIN ? ~WRITER_PARKED : ~PARKED, RELAXED);
+            clear(w, w->phase == PHASE_DRAIN ? WRITER_PARKED : PARKED, LOTS_STEP_LOOKED);
         state = LOTS_ACQUIRING;
     } else if (state == LOTS_NORMAL || state == LOTS_HANDOFF) {
         lot_unlink_woken(b, w);
@@ -181,6 +189,7 @@ int lots_op_poll(lots_op *op)
 {
     lots_waiter *w = op_waiter(op);
     uint32_t state = state_of(w);
+    uint64_t taken = 0; /* the word, as enter left it */
     int entered = 0;
 
     if (state == LOTS_PENDING) {
@@ -196,6 +205,7 @@ int lots_op_poll(lots_op *op)
         if (w->phase == PHASE_ENTER)
             w->handed = (uint8_t)entered;
         if ((entered && w->phase == PHASE_DRAIN) || (state == LOTS_NORMAL && w->phase == PHASE_NOTIFY)) {
+            trail_look(w, LOTS_STEP_ACQUIRED);
             contention_acquired(w);
             set_state(w, LOTS_HELD);
             return LOTS_READY;
@@ -205,7 +215,7 @@ int lots_op_poll(lots_op *op)
     }
     for (;;) {
         int answer;
-        if (w->phase == PHASE_ENTER && (entered || enter(w))) {
+        if (w->phase == PHASE_ENTER && (entered || (taken = enter(w)))) {
             if (!waiter_mode(w)->drains)
                 break;
             w->phase = PHASE_DRAIN;
@@ -222,6 +232,8 @@ int lots_op_poll(lots_op *op)
             return answer;
         }
     }
+    if (!taken || (waiter_mode(w)->drains && word_has_readers(taken)))
+        trail_look(w, LOTS_STEP_ACQUIRED);
     contention_acquired(w);
     set_state(w, LOTS_HELD);
     return LOTS_READY;
@@ -288,17 +300,18 @@ int lots_op_look_wait(lots_op *op, int64_t deadline_ns, int64_t look_ns)
 
 int withdraw(lots_bucket *b, lots_waiter *w, uint32_t why, int *kept, lots_batch *batch)
 {
-    uint32_t state = state_of(w);
+    uint32_t state = state_of(w), step = w->for_now ? LOTS_STEP_ASIDE : why == LOTS_BY_TIMEOUT ? LOTS_STEP_TIMED_OUT : LOTS_STEP_CANCELLED;
     int more = 0;
     *kept = 0;
+    trail_cause(batch, w, step);
     if (state == LOTS_QUEUED) {
         int last = lot_unlink(b, w);
         if (BUG_465 && w->phase == PHASE_DRAIN)
-            ; /* the flags are left for lots_op_cancel to subtract, outside the lock */
+            batch->cause = NULL; /* the flags are left for lots_op_cancel to subtract, outside the lock */
         else if (w->phase == PHASE_DRAIN)
             more = admit(b, w->word, WRITER | WRITER_PARKED, waiter_mode(w)->gives_up, 0, batch);
         else if (last && w->phase == PHASE_ENTER)
-            a64_fetch_and(word_atomic(w->word), ~PARKED, RELAXED); /* RELAXED as in park */
+            batch->cause = NULL, clear(w, PARKED, step);
     } else if (state == LOTS_NORMAL) {
         if (w->mailbox)
             lot_unlink_woken(b, w);
@@ -322,10 +335,8 @@ int withdraw(lots_bucket *b, lots_waiter *w, uint32_t why, int *kept, lots_batch
     } else if (state == LOTS_ACQUIRING && w->phase == PHASE_DRAIN) {
         more = admit(b, w->word, WRITER, waiter_mode(w)->gives_up, 0, batch);
     }
-    if (*kept)
-        contention_acquired(w);
-    else
-        contention_given_up(w, why);
+    trail_caused(batch, *kept ? LOTS_STEP_ACQUIRED : step);
+    *kept ? contention_acquired(w) : contention_given_up(w, why);
     set_state(w, *kept ? LOTS_HELD : LOTS_GONE);
     return more;
 }
@@ -345,7 +356,8 @@ int lots_op_cancel(lots_op *op, uint32_t why, lots_mailbox *own)
     more = withdraw(b, w, why, &kept, &batch);
     lot_unlock(b);
     if (BUG_465 && state == LOTS_QUEUED && w->phase == PHASE_DRAIN) {
-        a64_fetch_add(word_atomic(word), 0 - (WRITER | WRITER_PARKED), RELAXED); /* W1 broken, on purpose */
+        uint64_t seen = a64_fetch_add(word_atomic(word), 0 - (WRITER | WRITER_PARKED), RELAXED); /* W1 broken, on purpose */
+        trail_step(w, why == LOTS_BY_TIMEOUT ? LOTS_STEP_TIMED_OUT : LOTS_STEP_CANCELLED, seen, seen - (WRITER | WRITER_PARKED));
         more = 1;
     }
     if (w->mailbox && (state == LOTS_QUEUED || state == LOTS_NORMAL || state == LOTS_HANDOFF))

@@ -31,6 +31,7 @@
 #include "admit.h"
 
 #include "mailbox.h"
+#include "trail.h"
 
 /* Does the walk go past `w` without waking it? `s` is the word as it will be with those taken so far. */
 static int passed_over(lots_waiter *w, uint64_t s)
@@ -47,8 +48,8 @@ int admit(lots_bucket *b, lots_word *word, uint64_t gives, uint64_t takes, int f
 {
     uintptr_t key = lot_key(word, PHASE_ENTER);
     uint64_t seen, s, new;
-    lots_waiter *first = NULL, *last = NULL, *w, *next;
-    unsigned threads = batch->thread_count;
+    lots_waiter *first = NULL, *last = NULL, *left, *w, *next;
+    unsigned threads = batch->thread_count, count = 0;
     int full = 0, parked, handoff;
 
     /* Who gives nothing up may hold nothing either, and the word may be gone with its last holder, unless a waiter that is
@@ -76,8 +77,10 @@ int admit(lots_bucket *b, lots_word *word, uint64_t gives, uint64_t takes, int f
         else
             first = w;
         last = w;
+        count++;
     }
-    parked = lot_queue(b, key) != NULL;
+    left = lot_queue(b, key);
+    parked = left != NULL;
     fair |= first && waiter_mode(first)->fair;
     handoff = first && (gives & (WRITER | UPGRADABLE)) &&
               (fair || (first->mailbox && first->mailbox == batch->own) || lot_fair_due(b));
@@ -87,6 +90,13 @@ int admit(lots_bucket *b, lots_word *word, uint64_t gives, uint64_t takes, int f
             new = word_entered(new, waiter_mode(w));
         /* RELEASE pairs with the ACQUIRE of the next to enter (enter() in acquire.c, and parker_sleep for a handoff). */
     } while (!a64_cas(word_atomic(word), &seen, new, RELEASE));
+    if (gives || first)
+        trail_admitted(batch,
+                       takes     ? LOTS_STEP_DOWNGRADED
+                       : !gives  ? LOTS_STEP_WOKEN
+                       : handoff ? LOTS_STEP_HANDED_OVER
+                                 : LOTS_STEP_RELEASED,
+                       first, count, left, seen, new);
     for (w = first; w; w = next) {
         next = w->next;
         lot_wake_later(b, w, handoff ? LOTS_HANDOFF : LOTS_NORMAL, batch);
@@ -107,6 +117,7 @@ void requeue_to_enter(lots_bucket *b, lots_waiter *w)
 int admit_drainer(lots_bucket *b, lots_word *word, lots_batch *batch)
 {
     lots_waiter *w = lot_queue(b, lot_key(word, PHASE_DRAIN));
+    uint64_t seen;
     if (BUG_465 && !w)
         a64_fetch_and(word_atomic(word), ~WRITER_PARKED, RELAXED); /* clears the flag of a writer that has left already */
     /* ACQUIRE pairs with the RELEASE of each leaving reader: the writer may be told that it is alone. */
@@ -114,13 +125,15 @@ int admit_drainer(lots_bucket *b, lots_word *word, lots_batch *batch)
         return 0; /* it withdrew, or others came in; the last of those comes here again, for WRITER_PARKED is set still */
     lot_unlink(b, w);
     /* Its own bit: only one writer owns WRITER, so only one is ever queued here. RELAXED as in requeue_to_enter. */
-    a64_fetch_and(word_atomic(word), ~WRITER_PARKED, RELAXED);
+    seen = a64_fetch_and(word_atomic(word), ~WRITER_PARKED, RELAXED);
     if (w->mailbox && mailbox_cannot_run(w->mailbox)) {
         /* It could not use what it owns, and everybody would wait for its loop: it goes back among those who queue. */
         w->skipped = 1;
         requeue_to_enter(b, w);
+        trail_cause(batch, w, LOTS_STEP_REVOKED);
         return admit(b, word, WRITER, waiter_mode(w)->gives_up, 0, batch);
     }
+    trail_by_caller(w, LOTS_STEP_HANDED_OVER, seen, word_without(seen, WRITER_PARKED), 1);
     lot_wake_later(b, w, LOTS_HANDOFF, batch);
     return 0;
 }
@@ -135,6 +148,7 @@ int disown(lots_bucket *b, lots_waiter *w, lots_batch *batch)
         new = word_reader_left(seen);
     /* RELEASE pairs with the ACQUIRE of the writer that drains; it was never in, but readers before it were. */
     while (!a64_cas(word_atomic(w->word), &seen, new, RELEASE));
+    trail_admitted(batch, batch->what, NULL, 0, NULL, seen, new);
     return word_drained(new) ? admit_drainer(b, w->word, batch) : 0;
 }
 

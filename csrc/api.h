@@ -79,6 +79,43 @@ typedef struct lots_waiter_info {
     int64_t since;    /* when it was queued first; notified, when it was queued for its lock */
 } lots_waiter_info;
 
+/* What a step of a lock's slow path did: trail.c has the table. By the waiter itself: */
+#define LOTS_STEP_QUEUED 1
+#define LOTS_STEP_DRAINS 2
+#define LOTS_STEP_ENTERED 3
+#define LOTS_STEP_ACQUIRED 4
+#define LOTS_STEP_TIMED_OUT 5 /* its time was up */
+#define LOTS_STEP_CANCELLED 6
+#define LOTS_STEP_ASIDE 7
+#define LOTS_STEP_REVOKED 8
+#define LOTS_STEP_LOOKED 9
+/* By a thread: */
+#define LOTS_STEP_RELEASED 16
+#define LOTS_STEP_HANDED_OVER 17
+#define LOTS_STEP_DOWNGRADED 18
+#define LOTS_STEP_LEFT 19
+#define LOTS_STEP_WOKEN 20
+
+/* One such step, with the word as it was seen and left by what changed it. */
+typedef struct lots_transition {
+    uint64_t number;        /* from 1 on; one may be left out */
+    int64_t when;           /* to some milliseconds */
+    uint64_t before, after;
+    uint64_t who;           /* the waiter's cookie; by a thread: its number (lots_thread_token), 0: it has none */
+    uint64_t whom;          /* the cookie of the first of those whom it woke */
+    uint32_t what;
+    uint32_t mode;          /* of the waiter */
+    uint32_t whom_mode;
+    uint32_t count;         /* how many it woke */
+    uint32_t who_loop, whom_loop; /* lots_mailbox_number, if a task waits */
+} lots_transition;
+
+/* The last LOTS_TRAIL of a lock. Zeroed it is empty. */
+#define LOTS_TRAIL 16
+typedef struct lots_trail {
+    uint64_t opaque[129];
+} lots_trail;
+
 /* What waiting has cost those ops that are counted together: see lots_op_counts. Zeroed it is empty. Its counters go on while
  * they are read, each for itself. */
 #define LOTS_WAIT_BUCKETS 28
@@ -90,6 +127,7 @@ typedef struct lots_contention {
     uint64_t timeouts, cancellations; /* waits that ended without the lock */
     uint64_t revocations;   /* wakes that were taken away from tasks that came too late, or could not run */
     uint64_t longest_ns;    /* the longest wait, however it ended */
+    lots_trail *trail;      /* the lock's, where their steps are noted, or NULL; it outlives them. Set before the first of them */
 } lots_contention;
 
 /* --- the word ------------------------------------------------------------------------------------------------ */
@@ -145,6 +183,9 @@ void lots_op_counts(lots_op *op, lots_contention *record);
 uint64_t lots_op_waited(const lots_op *op);
 /* Add what `record` counts to `sum`. */
 void lots_contention_add(lots_contention *sum, const lots_contention *record);
+/* Copy the last steps of a trail, in their order, to `out`, which has room for LOTS_TRAIL; returns how many. One that is written,
+ * or overwritten, meanwhile is left out. */
+size_t lots_trail_read(const lots_trail *trail, lots_transition *out);
 
 /* --- waits for a notification ---------------------------------------------------------------------------------- */
 
@@ -169,6 +210,8 @@ size_t lots_requeue(uintptr_t from, uintptr_t to, size_t wake, size_t most, uint
 
 /* NULL when the system has no more file descriptors (errno says so). */
 lots_mailbox *lots_mailbox_new(void);
+/* A number that no other mailbox ever has. */
+uint32_t lots_mailbox_number(const lots_mailbox *mailbox);
 /* Readable when there is mail: watch it on the loop. */
 int lots_mailbox_fd(const lots_mailbox *mailbox);
 /* Take up to `capacity` cookies of woken tasks; call again while it fills. `rung`: called because the fd was readable. */

@@ -7,6 +7,7 @@
 #ifdef LOTS_MODEL
 #include "explorer.h"
 static inline int64_t clock_now(void) { return mc_now(); }
+static inline int64_t clock_coarse(void) { return mc_now(); }
 #else
 #include <time.h>
 static inline int64_t clock_now(void)
@@ -14,6 +15,17 @@ static inline int64_t clock_now(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+/* The same clock, as it was at the last tick, some milliseconds ago at most: where the exact time would cost more than all else. */
+static inline int64_t clock_coarse(void)
+{
+#ifdef CLOCK_MONOTONIC_COARSE
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+#else
+    return clock_now();
+#endif
 }
 #endif
 #endif

@@ -19,6 +19,8 @@
 
 #include <stdlib.h>
 
+static lots_a32 numbers;
+
 lots_mailbox *lots_mailbox_new(void)
 {
     lots_mailbox *m = calloc(1, sizeof *m);
@@ -30,8 +32,11 @@ lots_mailbox *lots_mailbox_new(void)
     }
     bucket_lock_init(&m->lock);
     a32_store(&m->references, 1, RELAXED);
+    m->number = a32_fetch_add(&numbers, 1, RELAXED) + 1; /* no lock word: a number for each */
     return m;
 }
+
+uint32_t lots_mailbox_number(const lots_mailbox *m) { return m->number; }
 
 int lots_mailbox_fd(const lots_mailbox *m) { return bell_fd(&m->bell); }
 

@@ -15,6 +15,7 @@ struct lots_mailbox {
     lots_a32 blocked;         /* its thread sleeps inside the running loop: no task of it can run */
     lots_a32 unresponsive;    /* a wake was not taken up in time, and none of its tasks has run since */
     lots_a32 closed;
+    uint32_t number;          /* no other mailbox ever has it; what trail.c calls its loop */
     bell bell;
 };
 

@@ -37,6 +37,7 @@
 
 #include "clock.h"
 #include "mailbox.h"
+#include "trail.h"
 
 int expect(lots_waiter *w)
 {
@@ -171,12 +172,14 @@ static int ask_for_lock(lots_bucket *to, lots_waiter *w, const lots_word **taken
             if ((seen & PARKED) || a64_cas(word_atomic(w->word), &seen, seen | PARKED, RELAXED)) {
                 w->since = now;
                 lot_enqueue(to, w, key);
+                trail_step(w, LOTS_STEP_QUEUED, seen, seen | PARKED);
                 return 0;
             }
         } else if (!is_given(w)) {
             break;
         } else if (a64_cas(word_atomic(w->word), &seen, word_entered(seen, waiter_mode(w)), ACQUIRE)) {
             /* ACQUIRE pairs with the RELEASE of whoever released the lock; the woken sees it by way of its state. */
+            trail_by_caller(w, LOTS_STEP_HANDED_OVER, seen, word_entered(seen, waiter_mode(w)), 1);
             return 1;
         }
     }

@@ -41,6 +41,8 @@ typedef struct lots_batch {
     unsigned tasks;
     lots_mailbox *to_ring;
     lots_mailbox *own;         /* the mailbox of the loop that runs on this very thread, or NULL */
+    lots_waiter *cause;        /* trail.h */
+    uint32_t what;
 } lots_batch;
 
 /* Both keys of a lock share a bucket, so one lock covers both of its queues. */

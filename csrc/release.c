@@ -16,6 +16,7 @@
 #include "admit.h"
 
 #include "fast_path.h"
+#include "trail.h"
 
 static int release_reader(lots_word *word, lots_batch *batch)
 {
@@ -27,7 +28,9 @@ static int release_reader(lots_word *word, lots_batch *batch)
     } while (!a64_cas(word_atomic(word), &seen, word_reader_left(seen), RELEASE));
     if (word_drained(word_reader_left(seen))) {
         lots_bucket *b = lot_lock(lot_key(word, PHASE_DRAIN));
-        int more = admit_drainer(b, word, batch);
+        int more;
+        trail_by_caller(lot_queue(b, lot_key(word, PHASE_DRAIN)), LOTS_STEP_LEFT, seen, word_reader_left(seen), 0);
+        more = admit_drainer(b, word, batch);
         lot_unlock(b);
         batch_wake(batch);
         if (more)

@@ -29,6 +29,7 @@
 #include "clock.h"
 #include "contention.h"
 #include "notify.h"
+#include "trail.h"
 
 static lots_a64 revoke_ns; /* 0: the default */
 static lots_a64 revoked_total;
@@ -89,7 +90,9 @@ static void revoke(walk *k, lots_bucket *b, lots_waiter *w, lots_batch *batch)
     }
     contention_revoked(w);
     requeue_to_enter(b, w);
+    trail_cause(batch, w, LOTS_STEP_REVOKED);
     more = token == LOTS_HANDOFF ? disown(b, w, batch) : admit(b, w->word, 0, 0, 0, batch);
+    trail_caused(batch, LOTS_STEP_REVOKED);
     k->rest = more ? w->word : NULL;
 }
 
@@ -141,6 +144,7 @@ static int visit_recall(lots_bucket *b, void *context, lots_batch *batch)
     lot_unlink(b, w);
     requeue_to_enter(b, w);
     w->skipped = 1;
+    trail_cause(batch, w, LOTS_STEP_REVOKED);
     k->rest = admit(b, w->word, WRITER | WRITER_PARKED, waiter_mode(w)->gives_up, 0, batch) ? w->word : NULL;
     return 1;
 }

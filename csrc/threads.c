@@ -15,6 +15,8 @@
  * to call a thread alive that is about to end; illegal to miss one that runs, unless it says "not complete".
  *
  * In a child of fork() the thread that forked is left, and its slot. */
+#include "threads.h"
+
 #include "api.h"
 #include "atomics.h"
 
@@ -58,18 +60,21 @@ static void give_back(void *value)
     a64_store(&slots[slot - 1].number, 0, RELEASE); /* take_slot's ACQUIRE */
 }
 
+static _Thread_local uint64_t own_number;
+
+uint64_t thread_number(void) { return own_number; }
+
 uint64_t lots_thread_token(void)
 {
-    static _Thread_local uint64_t number;
-    if (!number) {
-        number = a64_fetch_add(&numbers, 1, RELAXED) + 1; /* no lock word: a number for each */
-        uintptr_t slot = take_slot(number);
+    if (!own_number) {
+        own_number = a64_fetch_add(&numbers, 1, RELAXED) + 1; /* no lock word: a number for each */
+        uintptr_t slot = take_slot(own_number);
         if ((!has_key || pthread_setspecific(key, (void *)slot)) && slot != NO_SLOT) {
             give_back((void *)slot); /* nobody would when this thread ends: it counts as without one, for good */
             a64_fetch_add(&without_slot, 1, RELAXED); /* as in take_slot */
         }
     }
-    return number;
+    return own_number;
 }
 
 size_t lots_threads(uint64_t *tokens, uint64_t *threads, size_t capacity, int *complete)

@@ -98,11 +98,19 @@ def test_a_wait_is_older_at_the_second_look() -> None:
         wait_until(lambda: longest() > first + 0.5)
 
 
-def test_an_audit_is_part_of_a_dump() -> None:
+def test_an_audit_is_part_of_a_dump(capsys: pytest.CaptureFixture[str]) -> None:
     with trouble("corruption") as process:
         answer = _console_client.ask(process.socket, "dump", 10.0)
         assert [finding["kind"] for finding in answer["findings"]] == ["impossible word"]
+        [lock] = answer["locks"]
+        first = lock["transitions"][0]
+        assert (first["what"], first["mode"], first["before"], first["after"]) == ("queued", "read", "0x8", "0x9")
+        assert _console_client.ask(process.socket, "ps", 10.0)["locks"][0]["transitions"] != []
+        capsys.readouterr()
         assert main(["ps", str(process.socket)]) == main(["dump", str(process.socket)]) == 1
+        text = capsys.readouterr().out
+        for step in lock["transitions"]:
+            assert step["text"].partition(" s ago ")[2] in text
 
 
 def test_statuses_without_a_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -66,6 +66,11 @@ def test_corruption_is_seen_in_the_word() -> None:
     finding = section(text, "does a word lie")
     assert re.match(r"<aiolots.RwLock 'catalog'>, word 0xf{15}[ef]: impossible word", finding)
     assert "a count that was decremented below zero, or overwritten" in finding
+    steps = [line.partition(" s ago ")[2] for line in finding.splitlines() if " s ago " in line]
+    assert len(steps) == 3
+    assert all(step.startswith("thread 'updater'") for step in steps)
+    assert steps[2].endswith("timed out (write): 0x1a (readers=1 writer-waiting) -> 0x10 (readers=1)")
+    assert "none of these made it 0xfffffffffffffffe" in finding
 
 
 def test_they_look_the_same_from_outside_and_different_to_the_tools() -> None:

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.explorer import __main__ as explorer
-from tests.explorer import corpus, corpus_changes, corpus_levels, mutants, running
+from tests.explorer import corpus, corpus_changes, corpus_levels, corpus_trail, mutants, running
 from tests.explorer.building import CSRC, build, compile_objects, link
 
 pytestmark = pytest.mark.once
 
-CORPUS = corpus.CORPUS + corpus_changes.CHANGES + corpus_levels.LEVELS
-ORDERS = corpus.ORDERS + corpus_changes.CHANGE_ORDERS + corpus_levels.LEVEL_ORDERS
+CORPUS = corpus.CORPUS + corpus_changes.CHANGES + corpus_levels.LEVELS + corpus_trail.TRAIL
+ORDERS = corpus.ORDERS + corpus_changes.CHANGE_ORDERS + corpus_levels.LEVEL_ORDERS + corpus_trail.TRAIL_ORDERS
 
 # What can be done to each primitive, as verbs.h names it. Every two of them must meet in some execution of some program.
 LOOPS = {"cancel", "fair", "given", "handoff", "revoke", "block", "close", "push", "drain"}

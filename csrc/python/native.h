@@ -93,7 +93,8 @@ typedef struct {
     X(aiolots._loops, running) X(aiolots._loops, in_trio) X(aiolots._loops, trio_context)                            \
     X(aiolots._owner, running_task) X(aiolots._refusals, not_owned) X(aiolots._refusals, only_guards)                \
     X(aiolots._refusals, not_as_a_whole) X(aiolots._native_levels, enter_elsewhere)                                  \
-    X(threading, _active) X(_thread, start_new_thread) X(aiolots._lock_order, work)
+    X(threading, _active) X(_thread, start_new_thread) X(aiolots._lock_order, work)  \
+    X(aiolots._threads, remember_this_thread)
 #define NATIVE_STRINGS(X)                                                                                            \
     X(_aiolots_port) X(address) X(waiting) X(create_future) X(set_result) X(call_later) X(cancel) X(__await__)        \
     X(throw) X(close) X(address_of) X(__name__) X(timeout) X(seconds) X(moment) X(looks) X(_ident) X(trio) X(task)   \

@@ -95,6 +95,16 @@ int note_contention(Lock *lock)
     return 0;
 }
 
+/* Its name, once: it may have ended when somebody wants to know who waited (aiolots/_transitions.py). */
+static int remember_this_thread(void)
+{
+    static _Thread_local int remembered;
+    PyObject *none = remembered ? Py_NewRef(Py_None) : PyObject_CallNoArgs(names.remember_this_thread);
+    remembered = none != NULL;
+    Py_XDECREF(none);
+    return none ? 0 : -1;
+}
+
 /* Leave the queue, or let go of what was acquired. */
 static void abandon(lots_op *op)
 {
@@ -166,7 +176,7 @@ int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_ou
         *timed_out = 1;
         return 0;
     }
-    if (note_contention(lock) || record_of(lock, mode, 0, &record))
+    if (note_contention(lock) || record_of(lock, mode, 0, &record) || remember_this_thread())
         return -1;
     if (seconds < 0 && watches(WATCH_DEADLOCKS) && refuse_deadlock(lock, mode))
         return -1;

@@ -63,9 +63,20 @@ async def deadlock() -> AsyncGenerator[Proxy]:
 
 @asynccontextmanager
 async def corruption() -> AsyncGenerator[Proxy]:
-    """A stray write into the word of the catalog's lock: what a subtraction too many left there on 2025-05-28."""
-    with Served(Proxy()) as proxy:
-        print(await get(proxy.port, "shop.example"), "is what a request gets while all is well")
+    """An update that times out while a request reads; then what a subtraction too many left in the word on 2025-05-28."""
+    slow = threading.Event()
+
+    async def look_up(_backend: str) -> None:
+        await asyncio.to_thread(slow.wait)
+
+    with Served(Proxy(look_up=look_up)) as proxy:
+        first = asyncio.create_task(get(proxy.port, "shop.example"))
+        await until(lambda: proxy.catalog.reader_count() == 1)
+        update = threading.Thread(target=lambda: proxy.catalog.try_write_for(0.1).acquire(), name="updater")
+        update.start()
+        await until(lambda: not update.is_alive())
+        slow.set()
+        print(await first, "is what a request gets while all is well")
         # lock.address is where the word lies, for native code. Nothing but a bug writes there without the core's verbs.
         ctypes.c_uint64.from_address(proxy.catalog.address).value = 0xFFFFFFFFFFFFFFFE
         yield proxy

@@ -60,7 +60,7 @@ class Proxy:
             try:
                 status, text = await self.answer(host)
             except LockCorruption as error:
-                status, text = 500, f"LockCorruption: {error}"
+                status, text = 500, f"LockCorruption: {str(error).splitlines()[0]}"  # the rest is for the log
             writer.write(f"HTTP/1.1 {status} \r\nConnection: close\r\n\r\n{text}\n".encode())
             await writer.drain()
         except asyncio.CancelledError:  # the proxy ends; asyncio's streams would complain of a handler that was cancelled

@@ -218,7 +218,7 @@ static void records_add_up(void)
 {
     lots_contention sum, other;
     uint64_t *numbers = (uint64_t *)&other, *sums = (uint64_t *)&sum;
-    size_t n = sizeof other / sizeof *numbers, longest = offsetof(lots_contention, longest_ns) / sizeof *numbers;
+    size_t n = offsetof(lots_contention, trail) / sizeof *numbers, longest = offsetof(lots_contention, longest_ns) / sizeof *numbers;
     memset(&sum, 0, sizeof sum);
     for (size_t i = 0; i < n; i++)
         numbers[i] = 100 + i;

@@ -23,6 +23,7 @@ from tests.explorer.building import CORE, CSRC, HERE, OWN, build
 from tests.explorer.corpus import CORPUS, ORDERS, Bug
 from tests.explorer.corpus_changes import CHANGE_ORDERS, CHANGES
 from tests.explorer.corpus_levels import LEVEL_ORDERS, LEVELS
+from tests.explorer.corpus_trail import TRAIL, TRAIL_ORDERS
 from tests.explorer.mutants import Finding, StaleSubstitution, explore_all
 from tests.explorer.running import AT_ONCE, closing, run_all
 
@@ -83,7 +84,7 @@ def explore(explorer: Path, options: list[str], listed: list[str], limits: argpa
 
 def main() -> int:
     """Parse the options and run."""
-    corpus, orders = CORPUS + CHANGES + LEVELS, ORDERS + CHANGE_ORDERS + LEVEL_ORDERS
+    corpus, orders = CORPUS + CHANGES + LEVELS + TRAIL, ORDERS + CHANGE_ORDERS + LEVEL_ORDERS + TRAIL_ORDERS
     by_name = {bug.name: (bug,) for bug in corpus + orders} | {"orders": orders}
     parser = argparse.ArgumentParser(prog="python -m tests.explorer", description=__doc__.splitlines()[0])
     parser.add_argument("--bug", choices=sorted(BUGS), help="put a known bug back; succeed only if it is found")

@@ -22,6 +22,7 @@
 mc_result litmus_explore(const char *which, const mc_limits *limits, const char *replay); /* litmus.c */
 mc_result lock_explore(const char *which, const mc_limits *limits, const char *replay);   /* locks.c */
 mc_result levels_explore(const char *which, const mc_limits *limits, const char *replay); /* levels.c */
+mc_result trail_explore(const char *which, const mc_limits *limits, const char *replay);  /* trails.c */
 
 static mc_limits limits = {.preemptions = 2, .cas_failures = 0, .fair = 1};
 static const char *replay;
@@ -71,6 +72,7 @@ static const outcome *run_program(const char *text)
             setvbuf(stdout, NULL, _IOLBF, 0); /* a crash must not swallow the steps that led to it */
         if (*text == '!')
             *shared = (!strncmp(text, "!levels", 7) ? levels_explore :
+                       !strncmp(text, "!trail", 6) ? trail_explore :
                        strncmp(text, "!lock", 5) && strcmp(text, "!pair") ? litmus_explore : lock_explore)(text + 1, &limits, replay);
         else
             program_load(text);

@@ -5,6 +5,7 @@
 
 #include "mailbox.h"
 #include "parking_lot.h"
+#include "threads.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -119,6 +120,8 @@ void mc_unlock(int *held)
     if (mc_points_after_unlock) /* what is read next, without the lock, is not protected any more */
         mc_point("unlocked", held);
 }
+
+uint64_t thread_number(void) { return 0; } /* threads.c is not here */
 
 static int64_t time_now;
 int64_t mc_now(void) { return ++time_now; }
