@@ -21,6 +21,8 @@ from aiolots import _asyncio_port, _loops
 
 Task = asyncio.Task[Any]
 
+_KEPT = ("_all_tasks", "_scheduled_tasks", "_eager_tasks")  # tasks of all loops; the first is Python 3.11's
+
 _LONGEST_CHAIN = 200
 _BOUND = ("BoundMethod", "builtin_function_or_method", "method")  # the first is the native front's
 _WRAPPERS = ("coroutine_wrapper", "async_generator_asend", "async_generator_athrow", "anext_awaitable")
@@ -31,7 +33,7 @@ _CANCEL_SCOPES = ("anyio", "async_timeout", "aiohttp", "trio")
 def every_task() -> list[Task]:
     """Return the tasks of every loop that have not ended."""
     found: dict[int, Task] = {}
-    for kept in ("_all_tasks", "_scheduled_tasks", "_eager_tasks"):  # of all loops; the first is Python 3.11's
+    for kept in _KEPT:
         for task in _copy(getattr(asyncio.tasks, kept, ())):
             found[id(task)] = task
     for port in _copy(_loops._every_port):
@@ -56,6 +58,20 @@ def tasks_here() -> list[Task]:
     """Return the tasks of the event loop that runs on this thread; they are suspended, but for the one that calls."""
     loop = asyncio._get_running_loop()
     return [] if loop is None else list(asyncio.all_tasks(loop))
+
+
+def loops_here() -> list[tuple[Any, list[Task]]]:
+    """Return the event loop that runs on this thread with its tasks, if one does."""
+    loop = asyncio._get_running_loop()
+    return [] if loop is None else [(loop, list(asyncio.all_tasks(loop)))]
+
+
+def every_loop() -> list[Any]:
+    """Return the loops that tasks are kept of, and those of which a task had to wait once. The tasks are not looked into."""
+    found = [task.get_loop() for kept in _KEPT for task in _copy(getattr(asyncio.tasks, kept, ())) if hasattr(task, "get_loop")]
+    found += [port._loop() for port in _copy(_loops._every_port)]
+    loops = {id(loop): loop for loop in found if isinstance(loop, asyncio.AbstractEventLoop)}
+    return list(loops.values())
 
 
 def loop_of(task: Task) -> asyncio.AbstractEventLoop:

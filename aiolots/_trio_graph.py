@@ -77,6 +77,25 @@ def every_task() -> list[Task]:
     return [task for runner, _ in _runners().values() for task in _asyncio_graph._copy(runner.tasks)]
 
 
+def loops_here() -> list[tuple[Any, list[Task]]]:
+    """Return the run on this thread with its tasks, if there is one."""
+    root = trio.lowlevel.current_root_task() if trio.lowlevel.in_trio_run() else None
+    return [] if root is None else [(_name_of_run(root._runner), _asyncio_graph._copy(root._runner.tasks))]
+
+
+def every_loop() -> list[Any]:
+    """Return the runs of which a task had to wait once."""
+    tokens = [root._runner.trio_token for root in _asyncio_graph._copy(_roots)]
+    return [token for token in tokens if token is not None]
+
+
+def run_of_worker(frame: FrameType) -> Any:
+    """Return the run for which a thread does something, of that function's frame; else None."""
+    code = frame.f_code
+    of_trio = code.co_name == "worker_fn" and code.co_filename.startswith(_HOME)
+    return frame.f_locals.get("current_trio_token") if of_trio else None
+
+
 def loop_of(task: Task) -> Any:
     """Return the run's token, which its port knows it by; a run that has none: its runner."""
     return _name_of_run(task._runner)

@@ -120,10 +120,10 @@ def block(lock: LockBase[Any], op: Any, mode: int, seconds: float | None) -> boo
             _watched.refuse(lock, mode)
         loop = _loops.running()
         if loop is None:
-            acquired = _sleep(op, deadline_ns(seconds))
+            acquired = _sleep(op, deadline_ns(seconds), tells=not timed)
         else:
             with _blocking.running_loop(lock, mode, loop, timed=timed):
-                acquired = _sleep(op, deadline_ns(seconds))
+                acquired = _sleep(op, deadline_ns(seconds), tells=not timed)
         told = True
         wait_is_over(lock, op, mode, False, ACQUIRED if acquired else TIMED_OUT)
         return acquired
@@ -134,11 +134,26 @@ def block(lock: LockBase[Any], op: Any, mode: int, seconds: float | None) -> boo
         raise
 
 
-def _sleep(op: Any, deadline: int) -> bool:
+def _sleep(op: Any, deadline: int, *, tells: bool) -> bool:
+    if tells and not _watched.has_gil():
+        return _sleep_and_tell(op, deadline)
     answer = INTERRUPTED
     while answer == INTERRUPTED:  # signal handlers run between two rounds, and may raise
         answer = lib.lots_op_nogil_wait(op, deadline)
     return bool(answer == READY)
+
+
+def _sleep_and_tell(op: Any, deadline: int) -> bool:
+    """Do the same where nobody may look at what this thread does: once it has waited for a moment, it tells."""
+    answer = lib.lots_op_young_wait(op)
+    try:
+        if answer == INTERRUPTED:
+            _watched.stand()
+        while answer == INTERRUPTED:
+            answer = lib.lots_op_nogil_wait(op, deadline)
+        return bool(answer == READY)
+    finally:
+        _watched.standing.pop(threading.get_ident(), None)
 
 
 class Verbs(NamedTuple):

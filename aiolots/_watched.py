@@ -7,6 +7,7 @@ in here when it is imported; until then nothing is looked at.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,32 @@ def looks_at_guards(function: Callable[[Any], None]) -> None:
     """Have it told of a guard, or a mutex, that was just taken with the thread's colour."""
     global _taken_by_thread  # noqa: PLW0603
     _taken_by_thread = function
+
+
+# --- without a GIL: what a thread that waits has told of itself, by its ident. Both fronts take it out when the wait is over.
+
+standing: dict[int, Any] = {}
+_stand: Callable[[], None] | None = None
+
+
+def has_gil() -> bool:
+    """Whether no other thread moves while this one looks."""
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+
+
+def tells_of_itself(function: Callable[[], None]) -> None:
+    """Have a thread that waits without a limit, and has for a moment, say in `standing` what it does."""
+    global _stand  # noqa: PLW0603
+    _stand = function
+
+
+def stand() -> None:
+    """This thread waits for a lock, has stepped aside in its queue, and will wait on."""
+    try:
+        if _stand is not None and not has_gil():
+            _stand()
+    except Exception:
+        logging.getLogger("aiolots").exception("aiolots.deadlock: this thread could not say what it does; it waits on")
 
 
 def may_hold(lock: LockBase[Any]) -> bool:

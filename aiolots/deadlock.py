@@ -74,10 +74,10 @@ def check() -> list[Cycle]:
 
 
 def _check(seconds_of: Callable[[_wait_graph.Wait], float | None]) -> list[tuple[Cycle, frozenset[object]]]:
-    first = _wait_graph.look()
+    first = _wait_graph.look(ask=True)
     if not first.stuck or not (cycles := _wait_graph.cycles(first)):
         return []
-    later = _wait_graph.look()
+    later = _wait_graph.look(ask=True)
     return [
         (_cycles.report(cycle, later, seconds_of), frozenset(step.need.wait.identity for step in cycle))
         for cycle in cycles

@@ -17,3 +17,5 @@ static int lots_op_nogil_wait(lots_op *op, int64_t deadline_ns)
 {
     return nogil_wait(op, deadline_ns, lots_op_look_wait, lots_op_interrupt);
 }
+
+static int lots_op_young_wait(lots_op *op) { return young_wait(op, lots_op_look_wait, lots_op_interrupt); }
