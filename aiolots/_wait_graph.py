@@ -16,8 +16,8 @@ A look is not one moment. It reads the waits first and the holds then: where the
 ticket, a future, a frame of its own), nobody of the cycle has run in between, so the holds that were read in between were
 true at the same time as all of the waits.
 
-Without a GIL nobody looks at tasks, but at what their loops' threads tell of them (_telling.py). Of the rest nothing is known:
-neither joins, nor who waits for a future's result.
+Without a GIL nobody looks at tasks, but at what their loops' threads tell of them (_telling.py). Joins, and
+waits for a future's result, are seen while all threads are stopped for a moment (_top_calls.py).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from aiolots import _owners, _telling, _watched
+from aiolots import _owners, _telling, _top_calls, _watched
 from aiolots import _task_graph as tasks_of
 from aiolots._holds import ALONE, Hold, InHand, Node, holds_of
 from aiolots._lib import NULL, QUEUED, READ, READ_RECURSIVE, UPGRADABLE, UPGRADE
@@ -159,11 +159,20 @@ def _what_was_told(seen: Look, told: _telling.Telling) -> Iterator[tuple[str, in
         seen.kept.append(loop)
         seen.tasks |= loop.tasks
         seen.loop_threads[id(loop.loop)] = loop.ident
+    given = [future for task in seen.tasks.values() for future in tasks_of.gives_to(task)]
     for ident, record in told.threads.items():
         if record.calls:
             seen.threads.told[ident] = record.calls
         for future in record.makes:
+            given.append(future)
             yield ("makes", ident, future, None)
+    futures = {id(condition): future for future in given if (condition := getattr(future, "_condition", None)) is not None}
+    ours = {ident: frame for ident, frame in seen.threads.frames.items() if ident in seen.threads.active}
+    for ident, frame, thing in _top_calls.waits(ours):
+        if isinstance(thing, threading.Thread):
+            _note_join(seen, ident, thing, (id(frame), 0))
+        elif id(thing) in futures:
+            yield ("waits", ident, futures[id(thing)], frame)
 
 
 def node_of(info: _Info) -> Node:
@@ -204,13 +213,18 @@ def _thread_waits(seen: Look) -> Iterator[tuple[str, int, Any, Any]]:
         for frame in seen.threads.calls(ident):
             if frame.f_code is _JOIN_CODE:
                 target = frame.f_locals.get("self")
-                if frame.f_locals.get("timeout", 0) is None and target is not None and target.ident and target.is_alive():
-                    wait = Wait("join", f"the end of thread {target.name!r}", ("join", *_owners.same_calls(frame)))
-                    seen.needs.setdefault(("thread", ident), []).append(Need(wait, (("thread", target.ident),), None))
+                if frame.f_locals.get("timeout", 0) is None and target is not None:
+                    _note_join(seen, ident, target, _owners.same_calls(frame))
                 break
             future = tasks_of.threads_future(frame)
             if future is not None:
                 yield (future[0], ident, future[1], frame)
+
+
+def _note_join(seen: Look, ident: int, target: Any, call: tuple[int, int]) -> None:
+    if target.ident and target.is_alive():
+        wait = Wait("join", f"the end of thread {target.name!r}", ("join", *call))
+        seen.needs.setdefault(("thread", ident), []).append(Need(wait, (("thread", target.ident),), None))
 
 
 _JOIN_CODE = threading.Thread.join.__code__
@@ -239,9 +253,14 @@ def _task_waits(seen: Look, futures: list[tuple[str, int, Any, Any]]) -> None:
     for what, ident, future, frame in futures:
         maker = makers.get(id(future)) if what == "waits" else None
         if maker is not None and not future.done():
-            wait = Wait("future", f"the result of {name_of(maker, seen)}", ("future", id(future), *_owners.same_calls(frame)))
+            wait = Wait("future", f"the result of {name_of(maker, seen)}", ("future", id(future), *_same_call(frame)))
             seen.needs.setdefault(("thread", ident), []).append(Need(wait, (maker,), None))
     seen.kept.append(futures)
+
+
+def _same_call(frame: Any) -> tuple[int, int]:
+    """Return what tells that a call has not ended."""
+    return _owners.same_calls(frame) if _nothing_moves_while_we_look() else (id(frame), 0)
 
 
 def name_of(node: Node, seen: Look) -> str:

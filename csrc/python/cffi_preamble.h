@@ -12,6 +12,7 @@
 #define Py_END_ALLOW_THREADS }
 
 #include "python/nogil_wait.h"
+#include "python/top_calls.h"
 
 static int lots_op_nogil_wait(lots_op *op, int64_t deadline_ns)
 {
