@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any
 
-from aiolots import _asyncio_port, _loops
+from aiolots import _asyncio_port, _loops, _watched
 
 Task = asyncio.Task[Any]
 
@@ -335,6 +335,17 @@ def threads_future(frame: FrameType) -> tuple[str, Any] | None:
         return "makes", getattr(frame.f_locals.get("self"), "future", None)
     return None
 
+
+def told_by_worker(variable: Any) -> tuple[str, Any] | None:
+    """Return ("makes", future) of a variable of a thread of a pool."""
+    future = getattr(variable, "future", None) if type(variable).__name__ == "_WorkItem" else None
+    return None if future is None else ("makes", future)
+
+
+if not _watched.has_gil():  # else the frames of such a thread are looked at
+    import concurrent.futures.thread
+
+    _watched.workers.extend((concurrent.futures.thread._WorkItem.run.__code__, ("self",)))
 
 _FUTURE: Any = concurrent.futures.Future
 _RESULT_CODE = _FUTURE.result.__code__

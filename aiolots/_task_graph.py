@@ -116,10 +116,10 @@ def main_task_that_waits_here() -> Any:
     return None if trio is None else trio.main_task_that_waits_here()
 
 
-def run_of_worker(frame: FrameType) -> Any:
-    """Return the run of trio for which a thread does something, of that function's frame; else None."""
+def told_by_worker(variable: Any) -> tuple[str, Any] | None:
+    """Return ("makes", future) or ("run", loop) of a variable of a function of _watched.workers; None: it says nothing."""
     trio = _trio()
-    return None if trio is None else trio.run_of_worker(frame)
+    return _asyncio_graph.told_by_worker(variable) or (trio.told_by_worker(variable) if trio is not None else None)
 
 
 def threads_future(frame: FrameType) -> tuple[str, Any] | None:

@@ -2,9 +2,10 @@
 
     the loop of the thread that looks    its tasks are suspended: they are looked at
     a loop that answers                  tells of its tasks between two of its callbacks
-    a loop whose thread waits for a lock has told of its tasks, and of itself, 50 ms after it began to wait; none of them can
-                                         run before it has got the lock, and then it takes back what it told
+    a loop whose thread waits for a lock has told of its tasks when it had waited for 50 ms; none of them can run before it has
+                                         got the lock, and then it takes back what it told
     a loop that does neither             is not known: nothing is said of its tasks
+    a thread that waits for a lock       has told of its calls when it had waited for 5 ms (csrc/python/telling.h)
 
 A loop is never kept from anything: it tells, and goes on. What it told may be old when it is read, as with any look; the next
 one asks again, after all that the loop was about to do: so who is found in the same wait twice has not run in between.
@@ -21,7 +22,7 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -31,10 +32,18 @@ from aiolots import _task_graph as tasks_of
 from aiolots._holds import _GUARDS, _LOCKS
 from aiolots._lib import lib
 from aiolots._mapping import MappedGuard
-from aiolots._told import Hand, Standing, Told, ToldLoop, calls_of
+from aiolots._told import Hand, Told, ToldLoop, calls_from, calls_of
 
 PATIENCE = 0.25  # seconds
 _PAUSE = 0.0005
+_YOUNG = 10_000_000  # ns; twice as long as until a thread tells
+
+
+def settle() -> None:
+    """Wait until nobody is about to tell, and in no queue meanwhile; for PATIENCE at most."""
+    end = time.monotonic() + PATIENCE
+    while _watched.telling and time.monotonic() < end:
+        time.sleep(_PAUSE)
 
 
 @dataclass(frozen=True)
@@ -42,15 +51,16 @@ class Telling:
     """What was told."""
 
     loops: list[ToldLoop]
-    threads: dict[int, Standing]  # by ident
+    calls: dict[int, tuple[FrameType, ...]]  # of threads that wait, by ident
+    makes: list[tuple[int, Any]]  # ident, and the future that this thread is to give a result
     complete: bool  # of every loop that may have tasks
 
 
 # --- who tells ----------------------------------------------------------------------------------------------------------
 
 
-def _loops_here() -> list[ToldLoop]:
-    return [_told(loop, tasks) for loop, tasks in tasks_of.loops_here()]
+def _loops_here() -> tuple[ToldLoop, ...]:
+    return tuple(_told(loop, tasks) for loop, tasks in tasks_of.loops_here())
 
 
 def _told(loop: Any, tasks: list[Any]) -> ToldLoop:
@@ -99,22 +109,6 @@ def _told_task(task: Any, loop: Any, hands: tuple[Hand, ...], exits: Counter[int
     )
 
 
-def stand() -> None:
-    """Say what this thread does, which waits for a lock: in _watched.standing, until the wait is over."""
-    frames = list(_calls())  # not our own, which would keep them all
-    futures = [found for frame in frames if (found := tasks_of.threads_future(frame)) is not None]
-    runs = [run for frame in frames if (run := tasks_of.run_of_worker(frame)) is not None]
-    makes = tuple(future for what, future in futures if what == "makes")
-    _watched.standing[threading.get_ident()] = Standing(calls_of(frames), makes, tuple(_loops_here()), tuple(runs))
-
-
-def _calls() -> Iterator[FrameType]:
-    frame: FrameType | None = sys._getframe(1).f_back
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
-
-
 # --- who asks -----------------------------------------------------------------------------------------------------------
 
 
@@ -147,53 +141,58 @@ class _Question:
 _open: dict[int, _Question] = {}  # by the id of the loop: the last one
 
 
-def ask() -> Telling:
-    """Ask every loop that runs. Waits for PATIENCE at most; takes no lock. From any thread, also in a signal handler."""
+def ask(youngest: int) -> Telling:
+    """Ask every loop that runs. Waits for PATIENCE at most; takes no lock. From any thread, also in a signal handler.
+
+    `youngest`: when the last one of the threads that wait for a lock began to, in nanoseconds of time.monotonic(): all of them
+    are given the time to tell.
+    """
     here, ident = _loops_here(), threading.get_ident()
-    mine = None if not here or ident in _watched.standing else Standing((), (), tuple(here), ())
-    if mine is not None:
-        _watched.standing[ident] = mine
+    mine = bool(here) and ident not in _watched.standing_loops
+    if mine:
+        _watched.standing_loops[ident] = here
     try:
-        return _ask(here)
+        return _ask(here, youngest)
     finally:
-        if mine is not None and _watched.standing.get(ident) is mine:
-            _watched.standing.pop(ident, None)
+        if mine:
+            _watched.standing_loops.pop(ident, None)
 
 
-def _ask(here: list[ToldLoop]) -> Telling:
-    ident = threading.get_ident()
-    standing = _standing_but(ident)
-    # What has ended runs none of its tasks any more.
-    known = {id(loop): loop for loop in tasks_of.every_loop() if not getattr(loop, "is_closed", lambda: False)()}
-    known |= {id(run): run for record in standing.values() for run in record.runs}
-    told = _told_by(here, standing)
-    known = {key: loop for key, loop in known.items() if key not in told}
-    questions = {key: _question_to(loop) for key, loop in known.items()}
+def _ask(here: Iterable[ToldLoop], youngest: int) -> Telling:
+    told = {id(loop.loop): loop for loop in here}
+    questions: dict[int, _Question | None] = {}
     end = time.monotonic() + PATIENCE
-    while waiting := [key for key, question in questions.items() if question is not None and question.is_open]:
-        if all(key in told for key in waiting) or time.monotonic() > end:
+    makes, runs = _by_workers()
+    while True:
+        told |= {id(loop.loop): loop for loops in list(_watched.standing_loops.values()) for loop in loops}
+        # What has ended runs none of its tasks any more.
+        known = {id(loop): loop for loop in (*tasks_of.every_loop(), *runs) if not getattr(loop, "is_closed", bool)()}
+        questions |= {key: _question_to(loop) for key, loop in known.items() if key not in told and key not in questions}
+        is_young = time.monotonic_ns() < youngest + _YOUNG
+        if not is_young and not any(q is not None and q.is_open and key not in told for key, q in questions.items()):
+            break
+        if time.monotonic() > end:
             break
         time.sleep(_PAUSE)
-        standing = _standing_but(ident)
-        told |= _told_by([], standing)
-    for key, question in questions.items():
-        answer = None if question is None else question.answer
-        if answer is not None and key not in told:
-            told[key] = answer
+        makes, runs = _by_workers()
+    told = {key: question.answer for key, question in questions.items() if question is not None and question.answer} | told
     complete = all(key in told for key in known) and "trio" not in sys.modules  # of which not every run is known
     for key in [key for key, question in list(_open.items()) if question.is_over]:
         _open.pop(key, None)
-    return Telling(list(told.values()), standing, complete)
+    calls = {ident: calls_from(calls) for ident, (calls, _) in dict(_watched.standing).items()}
+    return Telling(list(told.values()), calls, makes, complete)
 
 
-def _standing_but(ident: int) -> dict[int, Standing]:
-    standing = dict(_watched.standing)
-    standing.pop(ident, None)
-    return standing
-
-
-def _told_by(here: list[ToldLoop], standing: dict[int, Standing]) -> dict[int, ToldLoop]:
-    return {id(told.loop): told for told in (*here, *(told for record in standing.values() for told in record.loops))}
+def _by_workers() -> tuple[list[tuple[int, Any]], list[Any]]:
+    makes: list[tuple[int, Any]] = []
+    runs: list[Any] = []
+    for ident, (_, variables) in dict(_watched.standing).items():
+        for what, thing in filter(None, map(tasks_of.told_by_worker, variables)):
+            if what == "makes":
+                makes.append((ident, thing))
+            else:
+                runs.append(thing)
+    return makes, runs
 
 
 def _question_to(loop: Any) -> _Question | None:
@@ -214,10 +213,10 @@ def _question_to(loop: Any) -> _Question | None:
 
 
 def _forget() -> None:
-    _watched.standing.clear()
-    _open.clear()
+    for told in (_watched.standing, _watched.standing_loops, _watched.telling, _open):
+        told.clear()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
-_watched.tells_of_itself(stand)
+_watched.tells_of_loops(_loops_here)

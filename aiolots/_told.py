@@ -34,6 +34,11 @@ def calls_of(frames: Iterable[FrameType]) -> tuple[FrameType, ...]:
     return tuple(cast("FrameType", Call(frame.f_code, frame.f_lasti)) for frame in frames)
 
 
+def calls_from(told: list[Any]) -> tuple[FrameType, ...]:
+    """Return the same of code and instruction by turns, as csrc/python/telling.h has them."""
+    return tuple(cast("FrameType", Call(code, at)) for code, at in zip(told[::2], told[1::2], strict=True))
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Hand:
     """A guard that tasks of one loop have in hand. The guard itself is not kept alive."""
@@ -73,16 +78,6 @@ class ToldLoop:
     ident: int
     token: int  # of that thread, in the core
     tasks: dict[int, Told]
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Standing:
-    """What a thread says of itself that waits for a lock without a limit. True until it has got it."""
-
-    calls: tuple[FrameType, ...]
-    makes: tuple[Any, ...]  # futures that it is to give a result
-    loops: tuple[ToldLoop, ...]  # that run on it
-    runs: tuple[Any, ...]  # other loops that it knows of
 
 
 # --- what is asked of a task --------------------------------------------------------------------------------------------

@@ -4,8 +4,8 @@
     Condition.wait     the condition: of a concurrent.futures.Future, its own
 
 A frame must not be looked into while its thread runs: so that is done while all threads are stopped (csrc/python/top_calls.h).
-Which frames are the innermost is asked before and after. Who is in the same one then was in it when it was looked at; and who is
-found in the same one by the next look, which the earlier one keeps, has not left it in between.
+Which frames are the innermost is asked before and after. Who is in the same one then was in it when it was looked at; and who
+is found in the same one by the next look has not left it in between, for this look keeps it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NAMES = ("self", "timeout")
 
 
 def waits(frames: dict[int, FrameType]) -> Iterator[tuple[int, FrameType, Any]]:
-    """Yield ident, frame, and the thread or condition, of each thread that waits so without a limit; `frames` are the innermost.
+    """Yield ident, frame, and thread or condition, of each thread that waits so without a limit; `frames`: the innermost.
 
     Never waits, but stops all threads for a moment. From any thread.
     """

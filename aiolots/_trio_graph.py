@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 import trio
 
-from aiolots import _asyncio_graph
+from aiolots import _asyncio_graph, _watched
 
 Task = trio.lowlevel.Task
 
@@ -89,13 +89,6 @@ def every_loop() -> list[Any]:
     return [token for token in tokens if token is not None]
 
 
-def run_of_worker(frame: FrameType) -> Any:
-    """Return the run for which a thread does something, of that function's frame; else None."""
-    code = frame.f_code
-    of_trio = code.co_name == "worker_fn" and code.co_filename.startswith(_HOME)
-    return frame.f_locals.get("current_trio_token") if of_trio else None
-
-
 def loop_of(task: Task) -> Any:
     """Return the run's token, which its port knows it by; a run that has none: its runner."""
     return _name_of_run(task._runner)
@@ -151,6 +144,19 @@ def threads_future(frame: FrameType) -> tuple[str, Any] | None:
     if code.co_name == "worker_fn" and code.co_filename.startswith(_HOME):
         return "makes", frame.f_locals.get("task_register")
     return None
+
+
+def told_by_worker(variable: Any) -> tuple[str, Any] | None:
+    """Return ("makes", what its task awaits) or ("run", the run) of a variable of a thread that does something for a task."""
+    if isinstance(variable, trio.lowlevel.TrioToken):
+        return "run", variable
+    return ("makes", variable) if type(variable) is list else None
+
+
+_INNER = getattr(_TO_THREAD, "co_consts", ())
+_WORKER: Any = next((code for code in _INNER if getattr(code, "co_name", "") == "worker_fn"), None)
+if {"task_register", "current_trio_token"} <= set(getattr(_WORKER, "co_freevars", ())):
+    _watched.workers.extend((_WORKER, ("task_register", "current_trio_token")))
 
 
 def gives_to(_task: Task) -> list[Any]:

@@ -115,6 +115,9 @@ def look(*, everybody: bool = False, ask: bool = False) -> Look:
     `ask`: where there is no GIL and anybody waits, loops are asked for their tasks, which takes a moment (_telling.PATIENCE at
     most). Else no tasks are seen there.
     """
+    asks = ask and not _nothing_moves_while_we_look()
+    if asks:
+        _telling.settle()
     infos = [(info, contended.get(info.word)) for info in (infos_of_locks() if everybody else _infos_without_limit())]
     seen = Look()
     active = seen.threads.active
@@ -127,8 +130,8 @@ def look(*, everybody: bool = False, ask: bool = False) -> Look:
     if _nothing_moves_while_we_look():
         seen.tasks = {id(task): task for task in tasks_of.every_task()}
         results += _thread_waits(seen)
-    elif ask and (infos or everybody):
-        told = _telling.ask()
+    elif asks and (infos or everybody):
+        told = _telling.ask(max((info.since for info, _ in infos if info.thread), default=0))
         results += _what_was_told(seen, told)
     waits = [(node_of(info), info, lock) for info, lock in infos if lock is not None and _is_known(info, seen)]
     _task_waits(seen, results)
@@ -160,12 +163,10 @@ def _what_was_told(seen: Look, told: _telling.Telling) -> Iterator[tuple[str, in
         seen.tasks |= loop.tasks
         seen.loop_threads[id(loop.loop)] = loop.ident
     given = [future for task in seen.tasks.values() for future in tasks_of.gives_to(task)]
-    for ident, record in told.threads.items():
-        if record.calls:
-            seen.threads.told[ident] = record.calls
-        for future in record.makes:
-            given.append(future)
-            yield ("makes", ident, future, None)
+    seen.threads.told |= told.calls
+    for ident, future in told.makes:
+        given.append(future)
+        yield ("makes", ident, future, None)
     futures = {id(condition): future for future in given if (condition := getattr(future, "_condition", None)) is not None}
     ours = {ident: frame for ident, frame in seen.threads.frames.items() if ident in seen.threads.active}
     for ident, frame, thing in _top_calls.waits(ours):

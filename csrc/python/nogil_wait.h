@@ -12,7 +12,6 @@
 #include "clock.h"
 
 #define LOOK_EVERY 500000000 /* ns */
-#define YOUNG 50000000
 
 #if defined(__linux__) && !defined(PYPY_VERSION)
 #include <sys/syscall.h>
@@ -39,16 +38,6 @@ static inline int nogil_wait(lots_op *op, int64_t deadline, int (*look_wait)(lot
         }
 #endif
     }
-}
-
-/* The first moment of such a wait, if it has no deadline. LOTS_INTERRUPTED when that is over, as when a signal comes: this thread
- * has stepped aside, so that bytecode may run, and keeps its place. */
-static inline int young_wait(lots_op *op, int (*look_wait)(lots_op *, int64_t, int64_t), int (*interrupt)(lots_op *))
-{
-    PyThreadState *state = PyEval_SaveThread();
-    int answer = look_wait(op, LOTS_NEVER, clock_now() + YOUNG);
-    PyEval_RestoreThread(state);
-    return answer == LOTS_LOOK ? interrupt(op) : answer;
 }
 
 #endif
