@@ -345,7 +345,8 @@ def told_by_worker(variable: Any) -> tuple[str, Any] | None:
 if not _watched.has_gil():  # else the frames of such a thread are looked at
     import concurrent.futures.thread
 
-    _watched.workers.extend((concurrent.futures.thread._WorkItem.run.__code__, ("self",)))
+    _pool: Any = concurrent.futures.thread
+    _watched.workers.extend((_pool._WorkItem.run.__code__, ("self",)))
 
 _FUTURE: Any = concurrent.futures.Future
 _RESULT_CODE = _FUTURE.result.__code__
