@@ -34,7 +34,7 @@ from aiolots._lib import lib
 from aiolots._mapping import MappedGuard
 from aiolots._told import Hand, Told, ToldLoop, calls_from, calls_of
 
-PATIENCE = 0.25  # seconds
+PATIENCE = 0.5  # seconds
 _PAUSE = 0.0005
 _YOUNG = 10_000_000  # ns; twice as long as until a thread tells
 

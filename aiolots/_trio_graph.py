@@ -150,7 +150,8 @@ def told_by_worker(variable: Any) -> tuple[str, Any] | None:
     """Return ("makes", what its task awaits) or ("run", the run) of a variable of a thread that does something for a task."""
     if isinstance(variable, trio.lowlevel.TrioToken):
         return "run", variable
-    return ("makes", variable) if type(variable) is list else None
+    register: Any = variable
+    return ("makes", register) if type(variable) is list else None
 
 
 _INNER = getattr(_TO_THREAD, "co_consts", ())
