@@ -17,8 +17,8 @@ long as one of them can run.
 
 What cannot be seen: who holds what was put into an object or a container in a task (then it is said to be held by a task of
 the loop on that thread, and found only where that thread sleeps); a thread that never had to wait for a lock, is not the one
-that imported aiolots and never called check(), but holds one while it joins another; and with the GIL switched off, the tasks of
-an event loop that neither comes to its callbacks nor sleeps in a wait for a lock.
+that imported aiolots and never called check(), but holds one while it joins another; and with the GIL switched off, the tasks
+of an event loop that neither comes to its callbacks nor sleeps in a wait for a lock.
 
 Nothing of this costs the locks anything, nor takes one. With the GIL off, and only while somebody waits without a limit, event
 loops are asked for their tasks. It is for diagnosis: it makes no deadlock impossible.
