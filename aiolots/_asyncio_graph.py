@@ -17,9 +17,11 @@ from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any
 
-from aiolots import _asyncio_port, _loops
+from aiolots import _asyncio_port, _loops, _watched
 
 Task = asyncio.Task[Any]
+
+_KEPT = ("_all_tasks", "_scheduled_tasks", "_eager_tasks")  # tasks of all loops; the first is Python 3.11's
 
 _LONGEST_CHAIN = 200
 _BOUND = ("BoundMethod", "builtin_function_or_method", "method")  # the first is the native front's
@@ -31,7 +33,7 @@ _CANCEL_SCOPES = ("anyio", "async_timeout", "aiohttp", "trio")
 def every_task() -> list[Task]:
     """Return the tasks of every loop that have not ended."""
     found: dict[int, Task] = {}
-    for kept in ("_all_tasks", "_scheduled_tasks", "_eager_tasks"):  # of all loops; the first is Python 3.11's
+    for kept in _KEPT:
         for task in _copy(getattr(asyncio.tasks, kept, ())):
             found[id(task)] = task
     for port in _copy(_loops._every_port):
@@ -56,6 +58,20 @@ def tasks_here() -> list[Task]:
     """Return the tasks of the event loop that runs on this thread; they are suspended, but for the one that calls."""
     loop = asyncio._get_running_loop()
     return [] if loop is None else list(asyncio.all_tasks(loop))
+
+
+def loops_here() -> list[tuple[Any, list[Task]]]:
+    """Return the event loop that runs on this thread with its tasks, if one does."""
+    loop = asyncio._get_running_loop()
+    return [] if loop is None else [(loop, list(asyncio.all_tasks(loop)))]
+
+
+def every_loop() -> list[Any]:
+    """Return the loops that tasks are kept of, and those of which a task had to wait once. The tasks are not looked into."""
+    found = [task.get_loop() for kept in _KEPT for task in _copy(getattr(asyncio.tasks, kept, ())) if hasattr(task, "get_loop")]
+    found += [port._loop() for port in _copy(_loops._every_port)]
+    loops = {id(loop): loop for loop in found if isinstance(loop, asyncio.AbstractEventLoop)}
+    return list(loops.values())
 
 
 def loop_of(task: Task) -> asyncio.AbstractEventLoop:
@@ -319,6 +335,18 @@ def threads_future(frame: FrameType) -> tuple[str, Any] | None:
         return "makes", getattr(frame.f_locals.get("self"), "future", None)
     return None
 
+
+def told_by_worker(variable: Any) -> tuple[str, Any] | None:
+    """Return ("makes", future) of a variable of a thread of a pool."""
+    future = getattr(variable, "future", None) if type(variable).__name__ == "_WorkItem" else None
+    return None if future is None else ("makes", future)
+
+
+if not _watched.has_gil():  # else the frames of such a thread are looked at
+    import concurrent.futures.thread
+
+    _pool: Any = concurrent.futures.thread
+    _watched.workers.extend((_pool._WorkItem.run.__code__, ("self",)))
 
 _FUTURE: Any = concurrent.futures.Future
 _RESULT_CODE = _FUTURE.result.__code__

@@ -162,6 +162,6 @@ def _end(port: Port, info: _Info, report: str) -> None:
     ticket = _wait_graph.ticket_of(info)
     future = port.waiting.get(info.cookie)
     if future is not None and not future.done():
-        seen = _wait_graph.look()
+        seen = _wait_graph.look(ask=True)
         if any(step.need.wait.identity == ticket for cycle in _wait_graph.cycles(seen) for step in cycle):
             _throw(future, DeadlockError(report))

@@ -95,6 +95,10 @@ class InHand:
         bare = self._bare.get(lock.address, ()) if lock.word else ()
         return found + [Hold(lock, MUTEX, (owner,), None, False, True, ("bare", lock.address, owner)) for owner in bare]
 
+    def believes(self, _hold: Hold) -> bool:
+        """Whether nobody else could end that hold, for all that is known: every task was looked at."""
+        return True
+
 
 def holds_of(lock: Any, in_hand: InHand, ident_of: Callable[[int], int | None]) -> list[Hold]:
     """Return the holds of a lock, as far as they are known; ident_of(token) names a thread. Tracked, with their places."""

@@ -75,7 +75,7 @@ class Moment:
         since.look()
         self.since = since
         self.now = time.monotonic()
-        self.look = _wait_graph.look(everybody=True)
+        self.look = _wait_graph.look(everybody=True, ask=True)
         holds: dict[int, list[Hold]] = {}
         for hold in self.look.holds:
             holds.setdefault(hold.lock.address, []).append(hold)
@@ -89,7 +89,7 @@ class Moment:
 
     @property
     def tasks(self) -> list[Any]:
-        """The tasks of every loop; none without a GIL, where they are not to be looked at."""
+        """The tasks of every loop; without a GIL what their loops have told of them, of those that did."""
         return list(self.look.tasks.values())
 
     def loop_of(self, node: Node) -> Any:

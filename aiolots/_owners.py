@@ -50,6 +50,7 @@ class Threads:
     def __init__(self) -> None:
         self.active = _active()
         self.frames: dict[int, FrameType] = sys._current_frames()
+        self.told: dict[int, tuple[FrameType, ...]] = {}  # what they have told of their calls, without a GIL (_told.py)
         self._living = _threads.living()
         for token, (ident, thread) in list(_seen.items()):
             if self.active.get(ident) is not thread():
@@ -70,7 +71,8 @@ class Threads:
 
     def calls(self, ident: int) -> Iterator[FrameType]:
         """Yield the frames of a thread, innermost first."""
-        frame = self.frames.get(ident)
+        yield from (told := self.told.get(ident, ()))
+        frame = None if told else self.frames.get(ident)
         while frame is not None:
             yield frame
             frame = frame.f_back

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from aiolots import _asyncio_graph
+from aiolots import _asyncio_graph, _told
 
 
 def _trio() -> Any:
@@ -19,6 +19,8 @@ def _trio() -> Any:
 
 
 def _of(task: Any) -> Any:
+    if type(task) is _told.Told:
+        return _told
     trio = _trio()
     return trio if trio is not None and trio.is_task(task) else _asyncio_graph
 
@@ -32,6 +34,20 @@ def every_task() -> list[Any]:
     """Return the tasks of every loop and run that have not ended."""
     trio = _trio()
     return _asyncio_graph.every_task() + (trio.every_task() if trio is not None else [])
+
+
+def loops_here() -> list[tuple[Any, list[Any]]]:
+    """Return the loops and runs of this thread that can be known here, each with its tasks: they are suspended, but for the
+    one that calls."""
+    trio = _trio()
+    return _asyncio_graph.loops_here() + (trio.loops_here() if trio is not None else [])
+
+
+def every_loop() -> list[Any]:
+    """Return the loops and runs that are known to have tasks, without a look at any of these. Trio's: those of which a task
+    had to wait once."""
+    trio = _trio()
+    return _asyncio_graph.every_loop() + (trio.every_loop() if trio is not None else [])
 
 
 def loop_of(task: Any) -> Any:
@@ -98,6 +114,12 @@ def main_task_that_waits_here() -> Any:
     """Return the main task of trio's run on this thread, if there is one and no task of it runs now; else None."""
     trio = _trio()
     return None if trio is None else trio.main_task_that_waits_here()
+
+
+def told_by_worker(variable: Any) -> tuple[str, Any] | None:
+    """Return ("makes", future) or ("run", loop) of a variable of a function of _watched.workers; None: it says nothing."""
+    trio = _trio()
+    return _asyncio_graph.told_by_worker(variable) or (trio.told_by_worker(variable) if trio is not None else None)
 
 
 def threads_future(frame: FrameType) -> tuple[str, Any] | None:

@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 import trio
 
-from aiolots import _asyncio_graph
+from aiolots import _asyncio_graph, _watched
 
 Task = trio.lowlevel.Task
 
@@ -75,6 +75,18 @@ def is_loop(thing: Any) -> bool:
 def every_task() -> list[Task]:
     """Return the tasks of every run that have not ended."""
     return [task for runner, _ in _runners().values() for task in _asyncio_graph._copy(runner.tasks)]
+
+
+def loops_here() -> list[tuple[Any, list[Task]]]:
+    """Return the run on this thread with its tasks, if there is one."""
+    root = trio.lowlevel.current_root_task() if trio.lowlevel.in_trio_run() else None
+    return [] if root is None else [(_name_of_run(root._runner), _asyncio_graph._copy(root._runner.tasks))]
+
+
+def every_loop() -> list[Any]:
+    """Return the runs of which a task had to wait once."""
+    tokens = [root._runner.trio_token for root in _asyncio_graph._copy(_roots)]
+    return [token for token in tokens if token is not None]
 
 
 def loop_of(task: Task) -> Any:
@@ -132,6 +144,20 @@ def threads_future(frame: FrameType) -> tuple[str, Any] | None:
     if code.co_name == "worker_fn" and code.co_filename.startswith(_HOME):
         return "makes", frame.f_locals.get("task_register")
     return None
+
+
+def told_by_worker(variable: Any) -> tuple[str, Any] | None:
+    """Return ("makes", what its task awaits) or ("run", the run) of a variable of a thread that does something for a task."""
+    if isinstance(variable, trio.lowlevel.TrioToken):
+        return "run", variable
+    register: Any = variable
+    return ("makes", register) if type(variable) is list else None
+
+
+_INNER = getattr(_TO_THREAD, "co_consts", ())
+_WORKER: Any = next((code for code in _INNER if getattr(code, "co_name", "") == "worker_fn"), None)
+if {"task_register", "current_trio_token"} <= set(getattr(_WORKER, "co_freevars", ())):
+    _watched.workers.extend((_WORKER, ("task_register", "current_trio_token")))
 
 
 def gives_to(_task: Task) -> list[Any]:

@@ -21,6 +21,7 @@ from aiolots._lib import (
     INTERRUPTED,
     MAIL,
     MISUSE,
+    NEVER,
     NULL,
     OP,
     PARKED,
@@ -125,7 +126,7 @@ def block(lock: LockBase[Any], op: Any, mode: int, seconds: float | None) -> boo
             acquired = _sleep(op, deadline_ns(seconds))
         else:
             with _blocking.running_loop(lock, mode, loop, timed=timed):
-                acquired = _sleep(op, deadline_ns(seconds))
+                acquired = _sleep(op, deadline_ns(seconds), has_tasks=True)
         told = True
         wait_is_over(lock, op, mode, False, ACQUIRED if acquired else TIMED_OUT)
         return acquired
@@ -136,11 +137,29 @@ def block(lock: LockBase[Any], op: Any, mode: int, seconds: float | None) -> boo
         raise
 
 
-def _sleep(op: Any, deadline: int) -> bool:
+def _sleep(op: Any, deadline: int, *, has_tasks: bool = False) -> bool:
+    if deadline == NEVER and not _watched.has_gil():
+        return _sleep_and_tell(op, deadline, has_tasks)
     answer = INTERRUPTED
     while answer == INTERRUPTED:  # signal handlers run between two rounds, and may raise
         answer = lib.lots_op_nogil_wait(op, deadline)
     return bool(answer == READY)
+
+
+def _sleep_and_tell(op: Any, deadline: int, has_tasks: bool) -> bool:
+    """Do the same where nobody may look at what this thread does: once it has waited for a moment, it tells."""
+    try:
+        answer = lib.lots_op_telling_wait(op, id(_watched.standing), id(_watched.workers), has_tasks)
+        if answer == INTERRUPTED and has_tasks:
+            _watched.stand()
+        while answer == INTERRUPTED:
+            answer = lib.lots_op_nogil_wait(op, deadline)
+        return bool(answer == READY)
+    finally:
+        ident = threading.get_ident()
+        for told in (_watched.standing, _watched.standing_loops):
+            if ident in told:  # a look takes no lock, as the other does
+                told.pop(ident, None)
 
 
 class Verbs(NamedTuple):

@@ -15,21 +15,24 @@ left every node leads to a cycle.
 A look is not one moment. It reads the waits first and the holds then: where the next look finds the same waits (each has a
 ticket, a future, a frame of its own), nobody of the cycle has run in between, so the holds that were read in between were
 true at the same time as all of the waits.
+
+Without a GIL nobody looks at tasks, but at what their loops' threads tell of them (_telling.py). Joins, and
+waits for a future's result, are seen while all threads are stopped for a moment (_top_calls.py).
 """
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from aiolots import _owners
+from aiolots import _owners, _telling, _top_calls, _watched
 from aiolots import _task_graph as tasks_of
 from aiolots._holds import ALONE, Hold, InHand, Node, holds_of
 from aiolots._lib import NULL, QUEUED, READ, READ_RECURSIVE, UPGRADABLE, UPGRADE
+from aiolots._told_hands import ToldHands
 from aiolots._waiters import MODE_NAMES, _Info, _infos, contended
 from aiolots._word import DecodedWord, decode
 
@@ -84,7 +87,7 @@ class Look:
 def _nothing_moves_while_we_look() -> bool:
     """Whether there is a GIL. Without it the tasks and the calls of threads that run are not to be looked into: asyncio's
     futures and the interpreter's frames are not made for that. Threads that wait for locks stand still."""
-    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+    return _watched.has_gil()
 
 
 def tickets() -> set[tuple[Any, ...]]:
@@ -106,8 +109,15 @@ def infos_of_locks() -> list[_Info]:
     return [i for i in _infos(NULL) if i.word and not i.expects and i.state == QUEUED]
 
 
-def look(*, everybody: bool = False) -> Look:
-    """Look at everything once. `everybody`: who waits with a limit too, for a picture of it all; nobody is found stuck then."""
+def look(*, everybody: bool = False, ask: bool = False) -> Look:
+    """Look at everything once. `everybody`: who waits with a limit too, for a picture of it all; nobody is found stuck then.
+
+    `ask`: where there is no GIL and anybody waits, loops are asked for their tasks, which takes a moment (_telling.PATIENCE at
+    most). Else no tasks are seen there.
+    """
+    asks = ask and not _nothing_moves_while_we_look()
+    if asks:
+        _telling.settle()
     infos = [(info, contended.get(info.word)) for info in (infos_of_locks() if everybody else _infos_without_limit())]
     seen = Look()
     active = seen.threads.active
@@ -116,26 +126,54 @@ def look(*, everybody: bool = False) -> Look:
             _owners.note(info.thread, info.owner, active)
     _owners.note_this_thread()
     results: list[tuple[str, int, Any, Any]] = []
+    told: _telling.Telling | None = None
     if _nothing_moves_while_we_look():
         seen.tasks = {id(task): task for task in tasks_of.every_task()}
         results += _thread_waits(seen)
+    elif asks and (infos or everybody):
+        told = _telling.ask(max((info.since for info, _ in infos if info.thread), default=0))
+        results += _what_was_told(seen, told)
     waits = [(node_of(info), info, lock) for info, lock in infos if lock is not None and _is_known(info, seen)]
     _task_waits(seen, results)
     awaited_locks = {node: info.word for node, info, _ in waits}
-    looked_at = seen.tasks.values() if waits or everybody else ()
-    in_hand = seen.in_hand = InHand(looked_at, lambda task: awaited_locks.get(("task", id(task)), 0))
+    if told is None:
+        looked_at = seen.tasks.values() if waits or everybody else ()
+        in_hand = InHand(looked_at, lambda task: awaited_locks.get(("task", id(task)), 0))
+    else:
+        in_hand = ToldHands(told.loops, lambda key: awaited_locks.get(("task", key), 0), complete=told.complete)
+    seen.in_hand = in_hand
     seen.kept += [waits]
     holds: dict[int, list[Hold]] = {}
     draining = {info.word: node for node, info, _ in waits if info.draining}
     for node, info, lock in waits:
         if info.word not in holds:
-            holds[info.word] = holds_of(lock, in_hand, seen.threads.ident_of)
+            holds[info.word] = [hold for hold in holds_of(lock, in_hand, seen.threads.ident_of) if in_hand.believes(hold)]
             seen.holds += holds[info.word]
         seen.needs.setdefault(node, []).extend(_needs_of(info, lock, holds[info.word], draining.get(info.word)))
     _loops_that_stand_still(seen)
     if not everybody:
         _find_stuck(seen)
     return seen
+
+
+def _what_was_told(seen: Look, told: _telling.Telling) -> Iterator[tuple[str, int, Any, Any]]:
+    """Note the tasks of the loops that have told. Yield which thread makes which future, of those that wait for a lock."""
+    for loop in told.loops:
+        seen.kept.append(loop)
+        seen.tasks |= loop.tasks
+        seen.loop_threads[id(loop.loop)] = loop.ident
+    given = [future for task in seen.tasks.values() for future in tasks_of.gives_to(task)]
+    seen.threads.told |= told.calls
+    for ident, future in told.makes:
+        given.append(future)
+        yield ("makes", ident, future, None)
+    futures = {id(condition): future for future in given if (condition := getattr(future, "_condition", None)) is not None}
+    ours = {ident: frame for ident, frame in seen.threads.frames.items() if ident in seen.threads.active}
+    for ident, frame, thing in _top_calls.waits(ours):
+        if isinstance(thing, threading.Thread):
+            _note_join(seen, ident, thing, (id(frame), 0))
+        elif id(thing) in futures:
+            yield ("waits", ident, futures[id(thing)], frame)
 
 
 def node_of(info: _Info) -> Node:
@@ -176,13 +214,18 @@ def _thread_waits(seen: Look) -> Iterator[tuple[str, int, Any, Any]]:
         for frame in seen.threads.calls(ident):
             if frame.f_code is _JOIN_CODE:
                 target = frame.f_locals.get("self")
-                if frame.f_locals.get("timeout", 0) is None and target is not None and target.ident and target.is_alive():
-                    wait = Wait("join", f"the end of thread {target.name!r}", ("join", *_owners.same_calls(frame)))
-                    seen.needs.setdefault(("thread", ident), []).append(Need(wait, (("thread", target.ident),), None))
+                if frame.f_locals.get("timeout", 0) is None and target is not None:
+                    _note_join(seen, ident, target, _owners.same_calls(frame))
                 break
             future = tasks_of.threads_future(frame)
             if future is not None:
                 yield (future[0], ident, future[1], frame)
+
+
+def _note_join(seen: Look, ident: int, target: Any, call: tuple[int, int]) -> None:
+    if target.ident and target.is_alive():
+        wait = Wait("join", f"the end of thread {target.name!r}", ("join", *call))
+        seen.needs.setdefault(("thread", ident), []).append(Need(wait, (("thread", target.ident),), None))
 
 
 _JOIN_CODE = threading.Thread.join.__code__
@@ -211,9 +254,14 @@ def _task_waits(seen: Look, futures: list[tuple[str, int, Any, Any]]) -> None:
     for what, ident, future, frame in futures:
         maker = makers.get(id(future)) if what == "waits" else None
         if maker is not None and not future.done():
-            wait = Wait("future", f"the result of {name_of(maker, seen)}", ("future", id(future), *_owners.same_calls(frame)))
+            wait = Wait("future", f"the result of {name_of(maker, seen)}", ("future", id(future), *_same_call(frame)))
             seen.needs.setdefault(("thread", ident), []).append(Need(wait, (maker,), None))
     seen.kept.append(futures)
+
+
+def _same_call(frame: Any) -> tuple[int, int]:
+    """Return what tells that a call has not ended."""
+    return _owners.same_calls(frame) if _nothing_moves_while_we_look() else (id(frame), 0)
 
 
 def name_of(node: Node, seen: Look) -> str:
@@ -230,7 +278,9 @@ def _loops_that_stand_still(seen: Look) -> None:
     asleep = {number for kind, number in seen.needs if kind == "thread"}
     if not asleep:
         return
-    frames = {ident: {id(frame) for frame in seen.threads.calls(ident)} for ident in asleep}
+    frames: dict[int, set[int]] = {}
+    if _nothing_moves_while_we_look():
+        frames = {ident: {id(frame) for frame in seen.threads.calls(ident)} for ident in asleep}
     for key, task in seen.tasks.items():
         loop = tasks_of.loop_of(task)
         if id(loop) not in seen.loop_threads:

@@ -7,6 +7,7 @@ in here when it is imported; until then nothing is looked at.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,39 @@ def looks_at_guards(function: Callable[[Any], None]) -> None:
     """Have it told of a guard, or a mutex, that was just taken with the thread's colour."""
     global _taken_by_thread  # noqa: PLW0603
     _taken_by_thread = function
+
+
+# --- without a GIL: what a thread that waits tells of itself, by its ident. Both fronts take it out when the wait is over.
+
+standing: dict[int, tuple[list[Any], list[Any]]] = {}  # its calls, and variables of workers: csrc/python/telling.h
+standing_loops: dict[int, tuple[Any, ...]] = {}  # the event loops that it keeps from running
+telling: dict[int, bool] = {}  # who is about to say so, and is in no queue meanwhile
+workers: list[Any] = []  # by turns, the code of a function that does something for others, and names of its variables
+_stand: Callable[[], tuple[Any, ...]] | None = None
+
+
+def has_gil() -> bool:
+    """Whether no other thread moves while this one looks."""
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+
+
+def tells_of_loops(function: Callable[[], tuple[Any, ...]]) -> None:
+    """Have a thread of an event loop that waits for a lock without a limit, and has for a moment, say what its tasks do."""
+    global _stand  # noqa: PLW0603
+    _stand = function
+
+
+def stand() -> None:
+    """The loop on this thread cannot run: it waits for a lock, has stepped aside in its queue, and will wait on."""
+    ident = threading.get_ident()
+    telling[ident] = True
+    try:
+        if _stand is not None and not has_gil():
+            standing_loops[ident] = _stand()
+    except Exception:
+        logging.getLogger("aiolots").exception("aiolots.deadlock: this thread could not say what its tasks do; it waits on")
+    finally:
+        telling.pop(ident, None)
 
 
 def may_hold(lock: LockBase[Any]) -> bool:

@@ -15,12 +15,13 @@ meant as far as owners release their own guards and nobody is cancelled: a guard
 released by that one. A guard that tasks have in hand (a variable, a `with`) is theirs; that several have is not counted as
 long as one of them can run.
 
-What cannot be seen: with the GIL switched off any task, and what threads do but wait for locks; who holds what
-was put into an object or a container in a task (then it is said to be held by a task of the loop on that thread, and found
-only where that thread sleeps); and a thread that never had to wait for a lock, is not the one that imported aiolots and
-never called check(), but holds one while it joins another.
+What cannot be seen: who holds what was put into an object or a container in a task (then it is said to be held by a task of
+the loop on that thread, and found only where that thread sleeps); a thread that never had to wait for a lock, is not the one
+that imported aiolots and never called check(), but holds one while it joins another; and with the GIL switched off, the tasks
+of an event loop that neither comes to its callbacks nor sleeps in a wait for a lock.
 
-Nothing of this costs the locks anything, nor takes one. It is for diagnosis: it makes no deadlock impossible.
+Nothing of this costs the locks anything, nor takes one. With the GIL off, and only while somebody waits without a limit, event
+loops are asked for their tasks. It is for diagnosis: it makes no deadlock impossible.
 
 Apart from it, and without a watcher: a wait that is certain to be for ever raises DeadlockError at once (docs/semantics.md);
 set_immediate(False) has it wait.
@@ -67,17 +68,18 @@ def is_immediate() -> bool:
 def check() -> list[Cycle]:
     """Look for deadlocks now. Returns each cycle once, of those that share an owner the shortest; none: an empty list.
 
-    Never waits, and takes no lock; from any thread, also in a signal handler. It goes through all threads and, where anybody
+    Takes no lock, and never waits; but with the GIL off, half a second at most for event loops that do not answer. From any
+    thread, also in a signal handler. It goes through all threads and, where anybody
     waits for a lock without a limit, through the coroutines of all tasks.
     """
     return [cycle for cycle, _ in _check(lambda _wait: None)]
 
 
 def _check(seconds_of: Callable[[_wait_graph.Wait], float | None]) -> list[tuple[Cycle, frozenset[object]]]:
-    first = _wait_graph.look()
+    first = _wait_graph.look(ask=True)
     if not first.stuck or not (cycles := _wait_graph.cycles(first)):
         return []
-    later = _wait_graph.look()
+    later = _wait_graph.look(ask=True)
     confirmed = [cycle for cycle in cycles if _wait_graph.is_confirmed(cycle, later)]
     for cycle in confirmed:
         _troubles.deadlock(cycle)

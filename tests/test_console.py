@@ -15,8 +15,10 @@ import pytest
 from aiolots import _console_client, console
 from aiolots.__main__ import main
 from tests.consoles import PROMPTLY, ROOT, folder, trouble
-from tests.test_deadlock_reports import GIL, KINDS, OF_LOCKS_AND_THREADS
+from tests.test_deadlock_reports import KINDS
 from tests.waiting import in_thread, wait_until
+
+GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -31,7 +33,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
-@pytest.mark.parametrize("kind", KINDS if GIL else OF_LOCKS_AND_THREADS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_each_deadlock_is_named_by_each_command(
     kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,19 +74,7 @@ def marked(function: str) -> dict[str, list[int]]:
     return found
 
 
-# With the GIL off only threads that wait for locks can be looked at: see aiolots/_wait_graph.py.
-GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
-OF_LOCKS_AND_THREADS = (
-    "two_threads",
-    "three_threads",
-    "itself",
-    "read_write_read",
-    "read_then_write",
-    "two_readers_want_to_write",
-)
-
-
-@pytest.mark.parametrize("kind", KINDS if GIL else OF_LOCKS_AND_THREADS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_report_names_owners_places_and_advice(kind: str) -> None:
     owners, advice = KINDS[kind]
     ended = run(kind)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import sys
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -15,9 +14,6 @@ import trio
 from aiolots import Mutex, RwLock, _task_graph, _trio_graph, deadlock
 from tests.waiting import WATCHDOG, in_thread, parked, until_parked, wait_until, wait_until_parked
 
-pytestmark = pytest.mark.skipif(
-    not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="tasks are not looked into with the GIL off"
-)
 LOOKS = 20
 
 Main = Callable[[Any], Awaitable[None]]

@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
-# With the GIL off the tasks of a cycle are not looked into: see aiolots/_wait_graph.py.
-CAUSES = ("contention", "deadlock", "corruption") if GIL else ("contention", "corruption")
+CAUSES = ("contention", "deadlock", "corruption")
 
 
 @cache
@@ -45,7 +43,6 @@ def test_contention_is_a_long_hold_and_ends() -> None:
     assert "6 of 6 requests are served in the end" in text
 
 
-@pytest.mark.skipif(not GIL, reason="tasks are not looked into with the GIL off")
 def test_deadlock_names_both_and_their_places() -> None:
     text = shown("deadlock")
     report = section(text, "does each wait")

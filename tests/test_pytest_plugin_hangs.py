@@ -12,8 +12,8 @@ import pytest
 from tests.plugin_runs import line_of, run
 
 pytest_plugins = ["pytester"]
-# With the GIL off tasks are not looked into: see aiolots/_wait_graph.py.
-pytestmark = pytest.mark.skipif(not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="some of these are of tasks")
+# With the GIL off the calls of threads that run are not looked into: see aiolots/_wait_graph.py.
+pytestmark = pytest.mark.skipif(not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="some of these are of calls")
 
 PROMPTLY = 20.0  # seconds; a run of pytest takes one or two
 LIMIT = "--aiolots-timeout=60"  # nothing here takes so long, unless a deadlock was not found

@@ -12,8 +12,17 @@
 #define Py_END_ALLOW_THREADS }
 
 #include "python/nogil_wait.h"
+#include "python/telling.h"
+#include "python/top_calls.h"
 
 static int lots_op_nogil_wait(lots_op *op, int64_t deadline_ns)
 {
     return nogil_wait(op, deadline_ns, lots_op_look_wait, lots_op_interrupt);
+}
+
+/* The dictionary and the list by their addresses. */
+static int lots_op_telling_wait(lots_op *op, uintptr_t standing, uintptr_t workers, int has_tasks)
+{
+    int told;
+    return telling_wait(op, (PyObject *)standing, (PyObject *)workers, has_tasks, &told, lots_op_look_wait, lots_op_interrupt);
 }

@@ -88,6 +88,7 @@ typedef struct {
     X(aiolots._changing, bump) X(aiolots._mapping, mapped) X(aiolots._mapping, mapped_attribute)                        \
     X(aiolots._mapping, mapped_item) X(asyncio, InvalidStateError) X(gc, get_objects)                                          \
     X(aiolots._watched, refuse) X(aiolots._watched, refuse_joined) X(aiolots._watched, join_code)                   \
+    X(aiolots._watched, stand) X(aiolots._watched, standing) X(aiolots._watched, standing_loops) X(aiolots._watched, workers) \
     X(aiolots._watched, look_soon) X(aiolots._watched, taken_by_thread) X(aiolots._refusals, corrupt)                \
     X(aiolots._events, wait_ended) X(aiolots._wait, acquire)                                                         \
     X(aiolots._loops, running) X(aiolots._loops, in_trio) X(aiolots._loops, trio_context)                            \

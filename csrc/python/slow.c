@@ -4,6 +4,7 @@
 
 #include "clock.h"
 #include "nogil_wait.h"
+#include "telling.h"
 #include "watch.h"
 
 #include <math.h>
@@ -136,12 +137,36 @@ static int tell(Lock *lock, lots_op *op, unsigned mode, int answer, Who *who)
     return type ? -1 : 0;
 }
 
-static int sleep_on(Lock *lock, unsigned mode, lots_op *op, int64_t deadline)
+/* What this thread has told of itself is no longer true (telling.h). */
+static void take_back(void)
 {
-    int answer, looks = deadline == LOTS_NEVER && watches(WATCH_DEADLOCKS);
+#ifdef Py_GIL_DISABLED
+    PyObject *type, *value, *traceback, *ident;
+    PyErr_Fetch(&type, &value, &traceback);
+    ident = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
+    if (!ident || PyDict_Pop(names.standing, ident, NULL) < 0 || PyDict_Pop(names.standing_loops, ident, NULL) < 0)
+        PyErr_WriteUnraisable(names.standing);
+    Py_XDECREF(ident);
+    PyErr_Restore(type, value, traceback);
+#endif
+}
+
+#ifdef Py_GIL_DISABLED
+#define TELLS 1
+#else
+#define TELLS 0
+#endif
+
+static int sleep_on(Lock *lock, unsigned mode, lots_op *op, int64_t deadline, int has_tasks, int *told)
+{
+    int answer, looks = deadline == LOTS_NEVER && watches(WATCH_DEADLOCKS), tells = deadline == LOTS_NEVER && TELLS;
     for (;;) {
         PyObject *none;
-        answer = looks ? wait_until_joined(op) : LOTS_PARKED;
+        if (tells)
+            answer = telling_wait(op, names.standing, names.workers, has_tasks, told, core->op_look_wait,
+                                  core->op_interrupt);
+        else
+            answer = looks ? wait_until_joined(op) : LOTS_PARKED;
         if (answer == LOTS_PARKED)
             answer = nogil_wait(op, deadline, core->op_look_wait, core->op_interrupt);
         looks = looks && answer == LOTS_INTERRUPTED;
@@ -149,8 +174,12 @@ static int sleep_on(Lock *lock, unsigned mode, lots_op *op, int64_t deadline)
             none = PyObject_CallFunction(names.refuse_joined, "Oi", lock, (int)mode);
         else if (answer != LOTS_INTERRUPTED)
             return answer;
-        else /* Bytecode runs the signal handlers, and raises what other threads have sent to this one. */
+        else if (tells && has_tasks) {
+            *told = 1;
+            none = PyObject_CallNoArgs(names.stand);
+        } else /* Bytecode runs the signal handlers, and raises what other threads have sent to this one. */
             none = PyObject_CallNoArgs(names.interrupted);
+        tells = 0;
         Py_XDECREF(none);
         if (!none) {
             PyObject *type, *value, *traceback;
@@ -168,7 +197,7 @@ int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_ou
     PyObject *loop, *blocked = NULL;
     lots_contention *record;
     lots_op op;
-    int answer;
+    int answer, told = 0;
     *timed_out = 0;
     if (is_corrupt(lock))
         return -1;
@@ -189,7 +218,8 @@ int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_ou
     }
     core->op_init(&op, &lock->word, mode, NULL, core->thread_token() << 1 | (seconds >= 0), PyThread_get_thread_ident());
     core->op_counts(&op, record);
-    answer = sleep_on(lock, mode, &op, seconds < 0 ? LOTS_NEVER : clock_now() + (int64_t)ceil(seconds * 1e9));
+    answer = sleep_on(lock, mode, &op, seconds < 0 ? LOTS_NEVER : clock_now() + (int64_t)ceil(seconds * 1e9), blocked != NULL,
+                      &told);
     if (who && answer == LOTS_READY)
         reentrant_begin(lock, who, 0);
     if (blocked) {
@@ -200,6 +230,8 @@ int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_ou
         Py_DECREF(blocked);
         PyErr_Restore(type, value, traceback);
     }
+    if (told)
+        take_back();
     if (tell(lock, &op, mode, answer, who))
         return -1;
     *timed_out = answer == LOTS_TIMED_OUT;
