@@ -106,8 +106,10 @@ def _judge(info: _Info, lock: Any, task: Any) -> DeadlockError | None:
         return None
     certain = {hold.identity for hold in holds}
     first = _wait_graph.look()
-    for cycle in _wait_graph.cycles(first):
-        if not any(step.node == ("task", id(task)) for step in cycle):
+    node = ("task", id(task))
+    alone = _wait_graph.for_itself(node, first)  # two readers that ask to write are in a cycle of two besides
+    for cycle in (*([alone] if alone else ()), *_wait_graph.cycles(first)):
+        if not any(step.node == node for step in cycle):
             continue
         if not all(step.need.wait.kind in ("lock", "await") for step in cycle):
             continue

@@ -322,6 +322,12 @@ def cycles(seen: Look) -> list[list[Step]]:
     return found
 
 
+def for_itself(node: Node, seen: Look) -> list[Step]:
+    """Return the cycle of one of a stuck node that waits for what it holds, whatever others it is in; empty if it does not."""
+    needs = _owed_by_stuck(node, seen) if node in seen.stuck else ()
+    return [Step(node, need, node) for need in needs if node in need.nodes][:1]
+
+
 def _shortest(start: Node, steps: dict[Node, list[Step]]) -> list[Step]:
     came_by: dict[Node, Step] = {}
     queue = deque([start])
