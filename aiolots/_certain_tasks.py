@@ -105,18 +105,23 @@ def _judge(info: _Info, lock: Any, task: Any) -> DeadlockError | None:
     if not holds:
         return None
     certain = {hold.identity for hold in holds}
-    first = _wait_graph.look()
     node = ("task", id(task))
-    alone = _wait_graph.for_itself(node, first)  # two readers that ask to write are in a cycle of two besides
-    for cycle in (*([alone] if alone else ()), *_wait_graph.cycles(first)):
-        if not any(step.node == node for step in cycle):
-            continue
-        if not all(step.need.wait.kind in ("lock", "await") for step in cycle):
-            continue
-        held = [step.need.hold for step in cycle if step.need.hold is not None]
-        if held and all(hold.identity in certain for hold in held) and _wait_graph.is_confirmed(cycle, _wait_graph.look()):
-            return DeadlockError(_words(info, lock, task, held[0], {id(other): other for other in tasks}))
+    with _wait_graph.look() as first:
+        alone = _wait_graph.for_itself(node, first)  # two readers that ask to write are in a cycle of two besides
+        for cycle in (*([alone] if alone else ()), *_wait_graph.cycles(first)):
+            if not any(step.node == node for step in cycle):
+                continue
+            if not all(step.need.wait.kind in ("lock", "await") for step in cycle):
+                continue
+            held = [step.need.hold for step in cycle if step.need.hold is not None]
+            if held and all(hold.identity in certain for hold in held) and _is_still_there(cycle):
+                return DeadlockError(_words(info, lock, task, held[0], {id(other): other for other in tasks}))
     return None
+
+
+def _is_still_there(cycle: list[_wait_graph.Step]) -> bool:
+    with _wait_graph.look() as later:
+        return _wait_graph.is_confirmed(cycle, later)
 
 
 def _words(info: _Info, lock: Any, task: Any, hold: Hold, tasks: dict[int, Any]) -> str:
@@ -163,6 +168,7 @@ def _end(port: Port, info: _Info, report: str) -> None:
     ticket = _wait_graph.ticket_of(info)
     future = port.waiting.get(info.cookie)
     if future is not None and not future.done():
-        seen = _wait_graph.look()
-        if any(step.need.wait.identity == ticket for cycle in _wait_graph.cycles(seen) for step in cycle):
+        with _wait_graph.look() as seen:
+            there = any(step.need.wait.identity == ticket for cycle in _wait_graph.cycles(seen) for step in cycle)
+        if there:
             _throw(future, DeadlockError(report))

@@ -69,7 +69,11 @@ class Step(NamedTuple):
 
 @dataclass
 class Look:
-    """The wait graph as it was seen. It keeps what it saw alive, so that numbers are not used again until the next look."""
+    """The wait graph as it was seen. It keeps what it saw alive, so that numbers are not used again until the next look.
+
+    A context manager: at its end it lets go of the calls, among them those that made it, and so of itself. Else guards that it
+    saw are referred to until the collector comes by, and what nobody else may have in hand is not certain any more.
+    """
 
     threads: _owners.Threads = field(default_factory=_owners.Threads)
     tasks: dict[int, Any] = field(default_factory=dict[int, Any])
@@ -79,6 +83,12 @@ class Look:
     stuck: set[Node] = field(default_factory=set[Node])
     loop_threads: dict[int, int | None] = field(default_factory=dict[int, int | None])  # of a loop's id
     kept: list[Any] = field(default_factory=list[Any])
+
+    def __enter__(self) -> Look:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.threads.frames.clear()
 
 
 def _nothing_moves_while_we_look() -> bool:
@@ -284,8 +294,8 @@ def _may_be_ended(start: Node, awaiting: dict[Node, list[Node]], seen: Look, end
 
 def waits_for_ever(task: int) -> bool:
     """Whether what a task (its id) waits for has no limit around it. False where tasks cannot be looked at."""
-    seen = look()
-    return task in seen.tasks and not _may_be_ended(("task", task), _awaiting(seen), seen, {})
+    with look() as seen:
+        return task in seen.tasks and not _may_be_ended(("task", task), _awaiting(seen), seen, {})
 
 
 def _reduce(seen: Look) -> None:

@@ -74,15 +74,15 @@ def check() -> list[Cycle]:
 
 
 def _check(seconds_of: Callable[[_wait_graph.Wait], float | None]) -> list[tuple[Cycle, frozenset[object]]]:
-    first = _wait_graph.look()
-    if not first.stuck or not (cycles := _wait_graph.cycles(first)):
-        return []
-    later = _wait_graph.look()
-    return [
-        (_cycles.report(cycle, later, seconds_of), frozenset(step.need.wait.identity for step in cycle))
-        for cycle in cycles
-        if _wait_graph.is_confirmed(cycle, later)
-    ]
+    with _wait_graph.look() as first:
+        if not first.stuck or not (cycles := _wait_graph.cycles(first)):
+            return []
+        with _wait_graph.look() as later:
+            return [
+                (_cycles.report(cycle, later, seconds_of), frozenset(step.need.wait.identity for step in cycle))
+                for cycle in cycles
+                if _wait_graph.is_confirmed(cycle, later)
+            ]
 
 
 class _Watch:

@@ -15,7 +15,7 @@ from aiolots.testing._adapter import Mode, Offer
 from aiolots.testing._nested import Nested, attempt, pairs_of
 from aiolots.testing._registry import scenario
 from aiolots.testing._ticks import pairs
-from aiolots.testing._waiting import Broken, NotApplicable, settle, turns, wait_until
+from aiolots.testing._waiting import PATIENCE, Broken, Hang, NotApplicable, settle, turns, wait_until
 from aiolots.testing._world import World, in_thread, outcome
 
 ALL = ("thread", "task", "mixed", "loops")
@@ -274,6 +274,7 @@ def told_out_of_a_signal_handler(world: World) -> None:
     if threading.current_thread() is not threading.main_thread():
         raise NotApplicable("only the main thread handles signals")
     stop, told = threading.Event(), [0]
+    began: list[float] = []  # of a look that has not ended
 
     def contend() -> None:
         while not stop.is_set():
@@ -281,8 +282,14 @@ def told_out_of_a_signal_handler(world: World) -> None:
             time.sleep(0)
 
     def handler(*_: object) -> None:
-        told[0] += 1
+        if began:
+            if time.monotonic() > began[0] + PATIENCE:
+                raise Hang("a signal handler looks at the lock that it has interrupted somebody in, and sleeps for ever")
+            return
+        began.append(time.monotonic())
         world.adapter.dump(world.lock)
+        began.clear()
+        told[0] += 1
 
     signal.signal(signal.SIGALRM, handler)
     other = in_thread(contend)
