@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -67,7 +68,7 @@ class Step(NamedTuple):
     next: Node
 
 
-@dataclass
+@dataclass(eq=False)
 class Look:
     """The wait graph as it was seen. It keeps what it saw alive, so that numbers are not used again until the next look.
 
@@ -84,11 +85,25 @@ class Look:
     loop_threads: dict[int, int | None] = field(default_factory=dict[int, int | None])  # of a loop's id
     kept: list[Any] = field(default_factory=list[Any])
 
+    def __post_init__(self) -> None:
+        global _last  # noqa: PLW0603
+        _looks.add(self)
+        _last = object()
+
     def __enter__(self) -> Look:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.threads.frames.clear()
+
+
+_looks: weakref.WeakSet[Look] = weakref.WeakSet()
+_last: object = None
+
+
+def last_look() -> object:
+    """Return the last look, as something that is another one if there was one more; None while any refers to what it saw."""
+    return None if len(_looks) else _last or _looks
 
 
 def _nothing_moves_while_we_look() -> bool:
