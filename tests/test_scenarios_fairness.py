@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
-import random
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aiolots import LockTimeout, Mutex, RwLock, decode, lowlevel
-from aiolots._front import NATIVE
+from aiolots import LockTimeout, Mutex, RwLock, deadlock, decode, lowlevel
 from aiolots._lib import NULL, ffi, lib
+from tests.instructions import CAN_COUNT, Counter
 from tests.test_scenarios_loops import each_loop, take, take_in_task
 from tests.worlds import (
     LOOP_KINDS,
@@ -30,9 +30,6 @@ from tests.worlds import (
     wait_until,
     wait_until_parked,
 )
-
-# One timeout in timers: 1 to 2 with the C types, 2 to 3 with the front in Python; tens, if the queue is walked at each.
-MOST = 5 if NATIVE else 10
 
 # --- R39: starvation --------------------------------------------------------------------------------------------------
 
@@ -182,69 +179,45 @@ async def test_r40_odd_timeouts() -> None:
     assert_idle(lock, mutex)
 
 
-def ten_thousand(kind: str, prepare: Callable[[], tuple[Callable[[float], Awaitable[Any]], Callable[[int], bool]]]) -> float:
-    """Have a crowd of tasks give up at moments of their own, in an order at random: what each costs its loop's thread.
-
-    `prepare` gives what one does that gives up at a moment, and whether so many wait.
-    """
-    count, delay = 10_000, 1.0
-    order = random.Random(41).sample(range(count), count)
-
-    async def body() -> float | None:
-        gives_up, all_wait = prepare()
-        first = time.monotonic() + delay
-        tasks = [asyncio.ensure_future(gives_up(first + turn * 1e-6)) for turn in order]
-        await until(lambda: all_wait(count) or time.monotonic() > first)
-        in_time = all_wait(count)
-        began = time.thread_time()
-        await asyncio.gather(*tasks)
-        return time.thread_time() - began if in_time else None
-
-    while True:
-        with asyncio.Runner(loop_factory=LOOPS[kind]) as runner:
-            spent = runner.run(body())
-        if spent is not None:
-            return spent / count
-        delay *= 3  # a slow machine: the first had given up before the last was there
-
-
+@pytest.mark.skipif(not CAN_COUNT, reason="instructions are counted on Linux with an x86-64 only")
 @each_loop
-def test_r41_ten_thousand_timeouts(kind: str) -> None:
-    """What a timeout costs its loop's thread among ten thousand who wait is of the order of what a timer costs among as many.
+def test_r41_ten_thousand_timeouts(kind: str, tmp_path: Path) -> None:
+    """What one pays who leaves does not grow with the number of those who wait: by a timeout at the end of the queue, and by a
+    cancellation in its middle. Counted in instructions, fronts and loop and all; the core alone: tests/c/test_constant.c."""
+    counter = Counter(tmp_path)
 
-    Both crowds are measured in turn, so whatever else the machine does it does to both. That the core walks no queue is shown
-    exactly, in instructions, by tests/c/test_constant.c; here it is what the fronts and the loops make of it.
-    """
-    lock = RwLock()
-    word = ffi.cast("lots_word *", lock.address)
+    async def leave(count: int) -> None:
+        lock = RwLock()
+        word = ffi.cast("lots_word *", lock.address)
+        guard = lock.write().acquire()
+        crowd = [asyncio.ensure_future(take_in_task(lock.write)) for _ in range(count)]
+        await until(lambda: lib.lots_for_each(word, NULL, 0) == count)
+        for attempt in range(3):  # the first time something may be made that is kept
+            with counter() if attempt == 2 else contextlib.nullcontext():
+                assert await lock.try_write_for(1e-6) is None
+        for attempt, task in enumerate(crowd[count // 2 : count // 2 + 3]):
+            with counter() if attempt == 2 else contextlib.nullcontext():
+                task.cancel()
+                while not task.done():  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+        assert lib.lots_for_each(word, NULL, 0) == count - 3
+        for task in crowd:
+            task.cancel()
+        await asyncio.wait(crowd)
+        guard.release()
+        assert_idle(lock)
 
-    def ours() -> tuple[Callable[[float], Awaitable[Any]], Callable[[int], bool]]:
-        async def gives_up(moment: float) -> None:
-            assert await lock.try_write_until(moment) is None
-
-        return gives_up, lambda count: lib.lots_for_each(word, NULL, 0) == count
-
-    def timers() -> tuple[Callable[[float], Awaitable[Any]], Callable[[int], bool]]:
-        loop, waiting = asyncio.get_running_loop(), set[asyncio.Future[None]]()
-
-        async def gives_up(moment: float) -> None:
-            future: asyncio.Future[None] = loop.create_future()
-            waiting.add(future)
-            timer = loop.call_later(moment - time.monotonic(), future.set_result, None)
-            try:
-                await future
-            finally:
-                timer.cancel()
-                waiting.discard(future)
-
-        return gives_up, lambda count: len(waiting) == count
-
-    guard = lock.write().acquire()
-    rounds = [(ten_thousand(kind, ours), ten_thousand(kind, timers)) for _ in range(3)]
-    guard.release()
-    assert_idle(lock)
-    of_ours, of_a_timer = map(min, zip(*rounds, strict=True))
-    assert of_ours < MOST * of_a_timer, f"{of_ours * 1e6:.1f} us each, and a timer {of_a_timer * 1e6:.1f} us"
+    many = 10_000
+    deadlock.set_immediate(False)  # a look at the crowd, now and then, is nobody's timeout
+    try:
+        with asyncio.Runner(loop_factory=LOOPS[kind]) as runner:
+            for count in (10, many):
+                runner.run(leave(count))
+    finally:
+        deadlock.set_immediate(True)
+    for what, few, more in zip(("timeout", "cancellation"), counter.found[:2], counter.found[2:], strict=True):
+        assert few > 1000, "nothing was counted"
+        assert more < few + many // 4, f"a {what} takes {few} instructions among ten, {more} among ten thousand"
 
 
 # --- R42: eager tasks -------------------------------------------------------------------------------------------------
