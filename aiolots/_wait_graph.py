@@ -25,7 +25,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from aiolots import _owners
 from aiolots import _task_graph as tasks_of
@@ -90,7 +90,7 @@ class Look:
         _looks.add(self)
         _last = object()
 
-    def __enter__(self) -> Look:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from aiolots import DeadlockError, Mutex, RwLock, deadlock
 from tests.test_certain_tasks import alone, pytestmark
-from tests.worlds import assert_idle, until_parked
+from tests.worlds import assert_idle, until, until_parked
 
 __all__ = ["pytestmark"]  # with the GIL off tasks are not looked at
 
@@ -30,8 +30,7 @@ async def take(mutex: Mutex[None]) -> None:
 async def test_two_readers_that_ask_to_write() -> None:
     lock, told = RwLock(), asyncio.Event()
     tasks = [asyncio.ensure_future(write_while_reading(lock, told)) for _ in range(2)]
-    while lock.reader_count() < 2:
-        await asyncio.sleep(0)
+    await until(lambda: lock.reader_count() == 2)
     told.set()
     came = await asyncio.gather(*tasks, return_exceptions=True)
     assert any(isinstance(one, DeadlockError) for one in came)
@@ -41,7 +40,7 @@ async def test_two_readers_that_ask_to_write() -> None:
 
 @alone
 async def test_what_looked_before_leaves_nothing_behind() -> None:
-    """A look goes through the calls of all threads, its own too; what it has seen must not count as one more who has the guard."""
+    """A look goes through the calls of all threads, its own too; what it saw must not count as one more who has the guard."""
     lock, other, told = RwLock(), Mutex(), asyncio.Event()
     gc.collect()
     gc.disable()

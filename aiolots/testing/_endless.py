@@ -14,6 +14,7 @@ why. Not asked is
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 
 from aiolots.testing._adapter import Mode, Offer
@@ -103,10 +104,8 @@ def joins_who_asks(world: World, mode: Mode, *, before_a_writer: bool) -> None:
     is_in, told = threading.Event(), threading.Event()
 
     def child() -> None:
-        try:
+        with contextlib.suppress(Exception):  # refused: whatever with
             world.sync_through(mode)
-        except Exception:  # noqa: BLE001 refused: whatever with
-            pass
 
     def parent() -> None:
         held = adapter.acquire(lock, mode, None)
@@ -146,10 +145,8 @@ async def awaits_who_asks(world: World, mode: Mode, *, before_a_writer: bool) ->
         held = await world.acquire(mode)
         is_in.set()
         await told.wait()
-        try:
+        with contextlib.suppress(Exception):
             await asyncio.create_task(world.through(mode))
-        except Exception:  # noqa: BLE001 refused
-            pass
         await world.release(mode, held)
 
     first = asyncio.create_task(parent())

@@ -92,9 +92,7 @@ class ReentrantMutex(Adapter):
     """aiolots.ReentrantMutex: acquire and release as those of threading.RLock; timed in a task, its guard."""
 
     name = "aiolots.ReentrantMutex"
-    offers = ~(
-        Offer.SHARED | Offer.DOWNGRADE | Offer.CLEAR | Offer.HANDOVER | Offer.DROPPED | Offer.JOINS | Offer.AWAITS
-    )
+    offers = ~(Offer.SHARED | Offer.DOWNGRADE | Offer.CLEAR | Offer.HANDOVER | Offer.DROPPED | Offer.JOINS | Offer.AWAITS)
     kinds = ("reentrant", "lock")
 
     def make(self) -> Any:

@@ -48,9 +48,7 @@ class Semaphore(Adapter):
     """aiolots.Semaphore."""
 
     name = "aiolots.Semaphore"
-    offers = ~(
-        Offer.SHARED | Offer.DOWNGRADE | Offer.CLEAR | Offer.DROPPED | Offer.OWNER | Offer.JOINS | Offer.AWAITS
-    )
+    offers = ~(Offer.SHARED | Offer.DOWNGRADE | Offer.CLEAR | Offer.DROPPED | Offer.OWNER | Offer.JOINS | Offer.AWAITS)
     kinds = ("semaphore", "lock")
 
     def make(self) -> Any:
