@@ -14,7 +14,7 @@ import functools
 import logging
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from aiolots import _asyncio_graph as tasks_of
 from aiolots import _certain, _loops, _owners, _statements, _troubles, _wait_graph
@@ -81,16 +81,22 @@ def _look(port: Port, young: Iterable[int]) -> None:
 
 def _look_at(port: Port, cookies: set[int]) -> None:
     for info in _infos(NULL):
-        if info.is_task and info.cookie in cookies and info.state == QUEUED and not info.expects:
+        if not info.is_task or info.cookie not in cookies or info.expects:
+            continue
+        if info.state != QUEUED:  # woken, and may queue again: then it is to be looked at
+            port.looked.discard(info.cookie)
+        else:
             future, lock = port.waiting.get(info.cookie), contended.get(info.word)
             if lock is None or future is None or future.done():
                 continue
             task = tasks_of.waiter_of(future)
             if task is None or id(task) != info.owner:
                 continue
-            error = _judge(info, lock, task)
-            if error is not None and not future.done():
-                _throw(future, error)
+            verdict = _judge(info, lock, task)
+            if verdict == "again":
+                port.looked.discard(info.cookie)
+            elif verdict is not None and not future.done():
+                _throw(future, verdict)
 
 
 def _throw(future: Any, error: DeadlockError) -> None:
@@ -98,24 +104,36 @@ def _throw(future: Any, error: DeadlockError) -> None:
     future.exception()  # seen: a task that is cancelled just now does not take it
 
 
-def _judge(info: _Info, lock: Any, task: Any) -> DeadlockError | None:
+def _judge(info: _Info, lock: Any, task: Any) -> DeadlockError | Literal["again"] | None:
+    """Return what to end a wait with, or None; "again" if it is to be looked at once more, for something was moving."""
     tasks = [task, *tasks_of.awaiting(task)]
+    last = _wait_graph.last_look()
     holds = InHand(tasks, lambda other: info.word if other is task else 0).of(lock)
-    holds = [hold for hold in holds if hold.identity[0] != "guard" or _is_theirs(hold.identity[1], tasks)]
-    if not holds:
-        return None
-    certain = {hold.identity for hold in holds}
-    first = _wait_graph.look()
-    for cycle in _wait_graph.cycles(first):
-        if not any(step.node == ("task", id(task)) for step in cycle):
-            continue
-        if not all(step.need.wait.kind in ("lock", "await") for step in cycle):
-            continue
-        held = [step.need.hold for step in cycle if step.need.hold is not None]
-        if held and all(hold.identity in certain for hold in held) and _wait_graph.is_confirmed(cycle, _wait_graph.look()):
-            _troubles.deadlock(cycle)
-            return DeadlockError(_words(info, lock, task, held[0], {id(other): other for other in tasks}))
-    return None
+    certain = {hold.identity for hold in holds if hold.identity[0] != "guard" or _is_theirs(hold.identity[1], tasks)}
+    if not certain:
+        # What somebody else looks at just now, another loop or a watcher, he has in hand for that moment.
+        return "again" if holds and (last is None or last is not _wait_graph.last_look()) else None
+    node = ("task", id(task))
+    with _wait_graph.look() as first:
+        moves = node not in first.needs  # it was woken just now
+        alone = _wait_graph.for_itself(node, first)  # two readers that ask to write are in a cycle of two besides
+        for cycle in (*([alone] if alone else ()), *_wait_graph.cycles(first)):
+            if not any(step.node == node for step in cycle):
+                continue
+            if not all(step.need.wait.kind in ("lock", "await") for step in cycle):
+                continue
+            held = [step.need.hold for step in cycle if step.need.hold is not None]
+            if held and all(hold.identity in certain for hold in held):
+                if _is_still_there(cycle):
+                    _troubles.deadlock(cycle)
+                    return DeadlockError(_words(info, lock, task, held[0], {id(other): other for other in tasks}))
+                moves = True
+    return "again" if moves else None
+
+
+def _is_still_there(cycle: list[_wait_graph.Step]) -> bool:
+    with _wait_graph.look() as later:
+        return _wait_graph.is_confirmed(cycle, later)
 
 
 def _words(info: _Info, lock: Any, task: Any, hold: Hold, tasks: dict[int, Any]) -> str:
@@ -162,6 +180,7 @@ def _end(port: Port, info: _Info, report: str) -> None:
     ticket = _wait_graph.ticket_of(info)
     future = port.waiting.get(info.cookie)
     if future is not None and not future.done():
-        seen = _wait_graph.look(ask=True)
-        if any(step.need.wait.identity == ticket for cycle in _wait_graph.cycles(seen) for step in cycle):
+        with _wait_graph.look(ask=True) as seen:
+            there = any(step.need.wait.identity == ticket for cycle in _wait_graph.cycles(seen) for step in cycle)
+        if there:
             _throw(future, DeadlockError(report))

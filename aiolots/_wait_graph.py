@@ -23,10 +23,11 @@ waits for a future's result, are seen while all threads are stopped for a moment
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from aiolots import _owners, _telling, _top_calls, _watched
 from aiolots import _task_graph as tasks_of
@@ -70,9 +71,13 @@ class Step(NamedTuple):
     next: Node
 
 
-@dataclass
+@dataclass(eq=False)
 class Look:
-    """The wait graph as it was seen. It keeps what it saw alive, so that numbers are not used again until the next look."""
+    """The wait graph as it was seen. It keeps what it saw alive, so that numbers are not used again until the next look.
+
+    A context manager: at its end it lets go of the calls, among them those that made it, and so of itself. Else guards that it
+    saw are referred to until the collector comes by, and what nobody else may have in hand is not certain any more.
+    """
 
     threads: _owners.Threads = field(default_factory=_owners.Threads)
     tasks: dict[int, Any] = field(default_factory=dict[int, Any])
@@ -82,6 +87,26 @@ class Look:
     stuck: set[Node] = field(default_factory=set[Node])
     loop_threads: dict[int, int | None] = field(default_factory=dict[int, int | None])  # of a loop's id
     kept: list[Any] = field(default_factory=list[Any])
+
+    def __post_init__(self) -> None:
+        global _last  # noqa: PLW0603
+        _looks.add(self)
+        _last = object()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.threads.frames.clear()
+
+
+_looks: weakref.WeakSet[Look] = weakref.WeakSet()
+_last: object = None
+
+
+def last_look() -> object:
+    """Return the last look, as something that is another one if there was one more; None while any refers to what it saw."""
+    return None if len(_looks) else _last or _looks
 
 
 def _nothing_moves_while_we_look() -> bool:
@@ -334,8 +359,8 @@ def _may_be_ended(start: Node, awaiting: dict[Node, list[Node]], seen: Look, end
 
 def waits_for_ever(task: int) -> bool:
     """Whether what a task (its id) waits for has no limit around it. False where tasks cannot be looked at."""
-    seen = look()
-    return task in seen.tasks and not _may_be_ended(("task", task), _awaiting(seen), seen, {})
+    with look() as seen:
+        return task in seen.tasks and not _may_be_ended(("task", task), _awaiting(seen), seen, {})
 
 
 def _reduce(seen: Look) -> None:
@@ -370,6 +395,12 @@ def cycles(seen: Look) -> list[list[Step]]:
             used |= nodes
             found.append(cycle)
     return found
+
+
+def for_itself(node: Node, seen: Look) -> list[Step]:
+    """Return the cycle of one of a stuck node that waits for what it holds, whatever others it is in; empty if it does not."""
+    needs = _owed_by_stuck(node, seen) if node in seen.stuck else ()
+    return [Step(node, need, node) for need in needs if node in need.nodes][:1]
 
 
 def _shortest(start: Node, steps: dict[Node, list[Step]]) -> list[Step]:

@@ -51,6 +51,7 @@
 #include "mailbox.h"
 #include "notify.h"
 #include "revoke.h"
+#include "threads.h"
 #include "trail.h"
 
 #include <string.h>
@@ -269,7 +270,7 @@ int lots_op_interrupt(lots_op *op)
 
 int lots_op_wait(lots_op *op, int64_t deadline_ns) { return lots_op_look_wait(op, deadline_ns, LOTS_NEVER); }
 
-int lots_op_look_wait(lots_op *op, int64_t deadline_ns, int64_t look_ns)
+static int look_wait(lots_op *op, int64_t deadline_ns, int64_t look_ns)
 {
     lots_waiter *w = op_waiter(op);
     uint32_t state = state_of(w);
@@ -296,6 +297,15 @@ int lots_op_look_wait(lots_op *op, int64_t deadline_ns, int64_t look_ns)
         parker_finish(w);
         return answer;
     }
+}
+
+int lots_op_look_wait(lots_op *op, int64_t deadline_ns, int64_t look_ns)
+{
+    int answer;
+    thread_is_at(op_waiter(op));
+    answer = look_wait(op, deadline_ns, look_ns);
+    thread_is_at(NULL);
+    return answer;
 }
 
 int withdraw(lots_bucket *b, lots_waiter *w, uint32_t why, int *kept, lots_batch *batch)

@@ -8,14 +8,28 @@
  * marked GONE (its op may be collected there: cancel then changes nothing) and what it owned without holding is given back:
  * a draining writer's WRITER, a handoff that no task has taken up. PARKED goes with the queues. What was *held* stays
  * held, as with the standard library's locks: a guard of the forking thread is released there as ever; one of another
- * thread never is, and timed acquisition tells. A thread that was handed a lock, or has just taken WRITER, and has not
- * returned from its acquire yet counts as such a holder: it is in no list.
+ * thread never is, and timed acquisition tells. A thread that has all it asked for, and has not returned from its acquire
+ * yet, counts as such a holder: fork came a moment later than it might have.
+ *
+ * A thread in the middle of its wait may be in no list: it has taken WRITER, or was handed it, and is not at `addr + 1` yet.
+ * Between two of its steps the word says WRITER with readers left, who may be the forking thread's: once they are out, nobody
+ * would ever be let in. So each thread says what it waits for (threads.c), and the child looks at those words before it
+ * empties the lot. There is no doubt whose WRITER it is: with readers left it is nobody's hold; it is not that of who drains in
+ * a list, for there is no WRITER_PARKED; a task that was handed it gives it back once more, and that changes nothing; and the
+ * forking thread is in the middle of no wait. An upgrade has UPGRADABLE until it has WRITER, so where somebody was upgrading it
+ * is his, and he is upgradable again.
+ * Not seen: a thread beyond the 1024th that is alive; and, with the GIL off or in native code, a task that polls just then on
+ * another thread.
+ *
+ * Every other change of a word and of who is where falls together, under a bucket lock, or is a release or an acquire that is
+ * the other thread's: begun before the fork and not ended in the child, it leaves the lock held, or free.
  *
  * A signal handler may fork while its thread waits. Who waits for a lock is in no list meanwhile (acquire.c), and who waits for
  * a notification is aside (notify.c): both wait on in the child when the handler returns there. With the pthread parker a lock's
  * waiter stays queued while handlers run, so in the child it is GONE, and its wait ends with LOTS_MISUSE. */
 #include "keeper.h"
 #include "parking_lot.h"
+#include "threads.h"
 
 #include <pthread.h>
 
@@ -51,6 +65,21 @@ static void empty_bucket(lots_bucket *b)
     a32_store(&b->woken_count, 0, RELAXED);
 }
 
+/* Who drains, in no list. */
+static void give_back_half(lots_waiter *w, int upgrades)
+{
+    const lots_mode *mode = waiter_mode(w);
+    uint64_t word;
+    if (!mode->drains || !mode->gives_up != !upgrades)
+        return;
+    word = word_load(w->word);
+    if ((word & (WRITER | WRITER_PARKED)) == WRITER && word_has_readers(word))
+        a64_store(word_atomic(w->word), word_exchanged(word, mode->adds, mode->gives_up), RELAXED);
+}
+
+static void give_back_upgrade(lots_waiter *w) { give_back_half(w, 1); }
+static void give_back_writer(lots_waiter *w) { give_back_half(w, 0); }
+
 static void prepare(void)
 {
     keeper_before_fork();
@@ -65,6 +94,7 @@ static void parent(void)
 
 static void child(void)
 {
+    threads_were_at(give_back_upgrade, give_back_writer);
     lot_unlock_all(empty_bucket);
     keeper_after_fork(1);
 }

@@ -14,7 +14,10 @@
  * after n too. Who finds no free slot is counted instead: while there are such, a number that is in no slot may be alive. Legal
  * to call a thread alive that is about to end; illegal to miss one that runs, unless it says "not complete".
  *
- * In a child of fork() the thread that forked is left, and its slot. */
+ * In a child of fork() the thread that forked is left, and its slot.
+ *
+ * `at` is the op that the slot's thread is in the middle of: written by that thread alone, read in a child of fork() by the one
+ * thread that is left. The op is alive as long as it stands there, for it is set and reset in the call that was given the op. */
 #include "threads.h"
 
 #include "api.h"
@@ -27,9 +30,10 @@
 #define NO_SLOT (SLOTS + 1) /* what the key has then; else the slot's index + 1 */
 
 static struct {
-    lots_a64 number, thread;
+    lots_a64 number, thread, at;
 } slots[SLOTS];
 static lots_a64 numbers, without_slot;
+static _Thread_local uintptr_t own; /* this thread's slot, its index + 1; 0: none */
 static pthread_key_t key;
 static int has_key;
 
@@ -72,9 +76,36 @@ uint64_t lots_thread_token(void)
         if ((!has_key || pthread_setspecific(key, (void *)slot)) && slot != NO_SLOT) {
             give_back((void *)slot); /* nobody would when this thread ends: it counts as without one, for good */
             a64_fetch_add(&without_slot, 1, RELAXED); /* as in take_slot */
+            slot = NO_SLOT;
         }
+        own = slot == NO_SLOT ? 0 : slot;
     }
     return own_number;
+}
+
+void thread_is_at(lots_waiter *w)
+{
+    if (!lots_thread_token() || !own)
+        return;
+    /* SEQ_CST, though only a child of fork() reads it, where nobody runs beside: it comes before any change of the word that the
+     * wait makes, and NULL after the last one. fork() copies the memory as another processor would see it. */
+    a64_store(&slots[own - 1].at, (uint64_t)(uintptr_t)w, SEQ_CST);
+}
+
+/* RELAXED: no other thread exists. Never the thread that forked: it is in no wait. */
+static void each_at(void (*visit)(lots_waiter *w))
+{
+    for (size_t i = 0; i < SLOTS; i++)
+        if (a64_load(&slots[i].at, RELAXED))
+            visit((lots_waiter *)(uintptr_t)a64_load(&slots[i].at, RELAXED));
+}
+
+void threads_were_at(void (*visit)(lots_waiter *w), void (*then)(lots_waiter *w))
+{
+    each_at(visit);
+    each_at(then);
+    for (size_t i = 0; i < SLOTS; i++)
+        a64_store(&slots[i].at, 0, RELAXED); /* for a child of the child */
 }
 
 size_t lots_threads(uint64_t *tokens, uint64_t *threads, size_t capacity, int *complete)

@@ -212,21 +212,21 @@ def message(why: str) -> str:
 
 def _find(seconds_of: Callable[[_wait_graph.Wait], float | None]) -> list[tuple[Cycle, Key, list[tuple[str, int]]]]:
     """As aiolots.deadlock.check does, with what tells the cycles apart and who is in them."""
-    first = _wait_graph.look(ask=True)
-    if not first.stuck or not (cycles := _wait_graph.cycles(first)):
-        return []
-    later = _wait_graph.look(ask=True)
-    confirmed = [cycle for cycle in cycles if _wait_graph.is_confirmed(cycle, later)]
-    for cycle in confirmed:
-        _troubles.deadlock(cycle)
-    return [
-        (
-            _cycles.report(cycle, later, seconds_of),
-            frozenset(step.need.wait.identity for step in cycle),
-            [step.node for step in cycle],
-        )
-        for cycle in confirmed
-    ]
+    with _wait_graph.look(ask=True) as first:
+        if not first.stuck or not (cycles := _wait_graph.cycles(first)):
+            return []
+        with _wait_graph.look(ask=True) as later:
+            confirmed = [cycle for cycle in cycles if _wait_graph.is_confirmed(cycle, later)]
+            for cycle in confirmed:
+                _troubles.deadlock(cycle)
+            return [
+                (
+                    _cycles.report(cycle, later, seconds_of),
+                    frozenset(step.need.wait.identity for step in cycle),
+                    [step.node for step in cycle],
+                )
+                for cycle in confirmed
+            ]
 
 
 def raise_in_thread(ident: int, why: str) -> None:

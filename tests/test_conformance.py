@@ -11,13 +11,15 @@ import pytest
 from aiolots.testing import conformance, scoreboard
 from aiolots.testing.adapters import SHIPPED
 from aiolots.testing.conformance import TITLES, Offer, Outcome, load, play, variants_of
-from tests import toy_conditions, toy_counts, toy_locks, toy_onces, toy_upgrades
+from tests import toy_conditions, toy_counts, toy_locks, toy_onces, toy_owners, toy_upgrades
 
 pytestmark = [pytest.mark.once, pytest.mark.slow, pytest.mark.timeout(300)]
 
 NA, PASS, HANG, FAIL = Outcome.NOT_APPLICABLE, Outcome.PASS, Outcome.HANG, Outcome.FAIL
 EAGER = {"R42"} if sys.version_info >= (3, 12) else set[str]()
-SHARED = {"R01", "R02", "R03", "R04", "R28", "R39", "U01"}  # need readers
+SHARED = {"R01", "R02", "R03", "R04", "R28", "R30", "R39", "U01"}  # need readers
+UNOWNED = {"R13", "R22", "R29", "R31"}  # n/a where nobody knows who holds it
+LEGAL = {"R32", "R33"}  # asked of every lock
 UPGRADABLE = {"R16", "R17", "R18", "R19"}
 CONDITION = {"R09", "R10", "R11", "R34"}
 EVENT = {"E01", "E02", "E03", "E04"}
@@ -35,20 +37,20 @@ EXPECTED: dict[str, tuple[set[str], set[str]]] = {
     "aiolots.RwLock": (LOCK | UPGRADABLE, set()),
     "aiolots.Mutex": (MUTEX, set()),
     "aiolots.FairMutex": (MUTEX, set()),
-    "aiolots.ReentrantMutex": (MUTEX - {"R12", "R13"} | ({"R12"} if EAGER else set()) | REENTRANT, set()),  # see R12
+    "aiolots.ReentrantMutex": (MUTEX - {"R12", "R13", "R31"} | ({"R12"} if EAGER else set()) | REENTRANT, set()),  # see R12
     "aiolots.Condvar": (CONDITION | {"R20", "R24"}, set()),
-    "aiolots.Semaphore": (MUTEX - {"R13", "R22"} | SEMAPHORE, set()),
-    "aiolots.BoundedSemaphore": (MUTEX - {"R13", "R22"} | SEMAPHORE, set()),
+    "aiolots.Semaphore": (MUTEX - UNOWNED | SEMAPHORE, set()),
+    "aiolots.BoundedSemaphore": (MUTEX - UNOWNED | SEMAPHORE, set()),
     "aiolots.Event": (EVENT | {"R20", "R24"}, set()),
     "aiolots.Barrier": (BARRIER | {"R20"}, set()),
     "aiolots.OnceCell": (ONCE, set()),
-    "threading.Lock": ({"R05", "R07", "R27", "R36", "R38", "R40"}, {"R25"}),
-    "threading.RLock": ({"R05", "R07", "R27", "R36", "R38", "R40", "M01", "M02"}, {"R25"}),
+    "threading.Lock": ({"R05", "R07", "R27", "R36", "R38", "R40"} | LEGAL, {"R25"}),
+    "threading.RLock": ({"R05", "R07", "R27", "R29", "R36", "R38", "R40", "M01", "M02"} | LEGAL, {"R25"}),
     "threading.Condition": ({"R34"}, {"R09"}),
     "threading.Event": ({"E01", "E02", "E04"}, set()),
     "threading.Barrier": ({"B01", "B02"}, set()),
     "asyncio.Barrier": ({"B01", "B02", "B03"}, set()),
-    "asyncio.Lock": ({"R06", "R07", "R08", "R12", "R14", "R27"} | EAGER, {"R41"}),
+    "asyncio.Lock": ({"R06", "R07", "R08", "R12", "R14", "R27"} | LEGAL | EAGER, {"R41"}),
     "asyncio.Condition": ({"R11", "R34"}, {"R09", "R10"}),
     "asyncio.Event": ({"E01", "E02", "E03"}, set()),
 }
@@ -63,6 +65,17 @@ FAULTS = [
     (toy_locks.Forgetful, {"R02": HANG, "R03": HANG, "R04": HANG, "R25": PASS, "R27": PASS, "R28": PASS}),
     (toy_locks.Open, {"R05": HANG, "R07": FAIL, "R27": FAIL}),
     (toy_locks.Crashing, {"R25": FAIL}),
+    (toy_owners.Refusing, {"R29": PASS, "R30": PASS, "R31": NA, "R32": PASS, "R33": PASS}),
+    (toy_owners.Patient, {"R29": HANG, "R30": HANG, "R31": NA, "R32": PASS}),
+    (toy_owners.Sulking, {"R29": HANG, "R30": HANG, "R32": PASS}),
+    (toy_owners.Blind, {"R31": HANG}),
+    (toy_owners.BlindTask, {"R29": NA, "R31": HANG, "R32": PASS}),
+    (toy_owners.Orderly, {"R29": PASS, "R32": FAIL}),
+    (toy_owners.Hasty, {"R29": PASS, "R32": FAIL}),
+    (toy_owners.Possessive, {"R29": NA, "R32": FAIL}),
+    (toy_owners.OneThread, {"R32": FAIL}),
+    (toy_owners.Locking, {"R32": PASS, "R33": HANG}),
+    (toy_owners.Touchy, {"R33": FAIL}),
     (toy_conditions.SoundCondition, {"R09": PASS, "R10": PASS, "R11": PASS, "R34": PASS}),
     (toy_conditions.LosingCondition, {"R09": HANG, "R10": PASS}),
     (toy_conditions.BareCondition, {"R10": FAIL, "R11": FAIL}),

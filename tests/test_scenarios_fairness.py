@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
-import random
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aiolots import LockTimeout, Mutex, RwLock, decode, lowlevel
-from aiolots._lib import BY_TIMEOUT, MUTEX, NULL, ffi, lib
+from aiolots import LockTimeout, Mutex, RwLock, deadlock, decode, lowlevel
+from aiolots._lib import NULL, ffi, lib
+from tests.instructions import CAN_COUNT, Counter
 from tests.test_scenarios_loops import each_loop, take, take_in_task
 from tests.worlds import (
     LOOP_KINDS,
@@ -177,65 +179,45 @@ async def test_r40_odd_timeouts() -> None:
     assert_idle(lock, mutex)
 
 
+@pytest.mark.skipif(not CAN_COUNT, reason="instructions are counted on Linux with an x86-64 only")
 @each_loop
-def test_r41_ten_thousand_timeouts(kind: str) -> None:
-    """What one timeout costs its loop's thread does not grow with the number of those who wait."""
+def test_r41_ten_thousand_timeouts(kind: str, tmp_path: Path) -> None:
+    """What one pays who leaves does not grow with the number of those who wait: by a timeout at the end of the queue, and by a
+    cancellation in its middle. Counted in instructions, fronts and loop and all; the core alone: tests/c/test_constant.c."""
+    counter = Counter(tmp_path)
 
-    def cost(count: int, delay: float = 0.5) -> float:
+    async def leave(count: int) -> None:
         lock = RwLock()
-        guard = lock.write().acquire()
         word = ffi.cast("lots_word *", lock.address)
-        order = random.Random(41).sample(range(count), count)
-
-        async def give_up(end: float) -> None:
-            assert await lock.try_write_until(end) is None
-
-        async def body() -> float | None:
-            first = time.monotonic() + delay
-            tasks = [asyncio.ensure_future(give_up(first + turn * 1e-6)) for turn in order]
-            await until(lambda: lib.lots_for_each(word, NULL, 0) == count or time.monotonic() > first)
-            all_in_time = lib.lots_for_each(word, NULL, 0) == count
-            began = time.thread_time()
-            await asyncio.gather(*tasks)
-            return time.thread_time() - began if all_in_time else None
-
-        with asyncio.Runner(loop_factory=LOOPS[kind]) as runner:
-            spent = runner.run(body())
+        guard = lock.write().acquire()
+        crowd = [asyncio.ensure_future(take_in_task(lock.write)) for _ in range(count)]
+        await until(lambda: lib.lots_for_each(word, NULL, 0) == count)
+        for attempt in range(3):  # the first time something may be made that is kept
+            with counter() if attempt == 2 else contextlib.nullcontext():
+                assert await lock.try_write_for(1e-6) is None
+        for attempt, task in enumerate(crowd[count // 2 : count // 2 + 3]):
+            with counter() if attempt == 2 else contextlib.nullcontext():
+                task.cancel()
+                while not task.done():  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+        assert lib.lots_for_each(word, NULL, 0) == count - 3
+        for task in crowd:
+            task.cancel()
+        await asyncio.wait(crowd)
         guard.release()
         assert_idle(lock)
-        if spent is None:  # a slow machine: the first had given up before the last was there
-            return cost(count, 3 * delay)
-        return spent / count
 
-    rounds = [(cost(1000), cost(10_000)) for _ in range(3)]
-    few, many = map(min, zip(*rounds, strict=True))  # what else runs on the machine only adds: caches are shared
-    assert many < 5 * few, f"{few * 1e6:.1f} us each with 1,000, {many * 1e6:.1f} us with 10,000"
-
-
-def test_r41_cancel_in_the_core_is_constant() -> None:
-    """The same without Python around it, in an order at random: no queue is walked."""
-
-    def cost(count: int) -> float:
-        word = ffi.new("lots_word *")
-        assert lib.lots_try(word, MUTEX)
-        mailbox = lib.lots_mailbox_new()
-        ops = [ffi.new("lots_op *") for _ in range(count)]
-        for op in ops:
-            lib.lots_op_init(op, word, MUTEX, mailbox, 1, 1)
-            assert lib.lots_op_poll(op) == lib.LOTS_PARKED
-        random.Random(41).shuffle(ops)
-        began = time.thread_time()
-        for op in ops:
-            lib.lots_op_cancel(op, BY_TIMEOUT, NULL)
-        spent = time.thread_time() - began
-        assert lib.lots_for_each(word, NULL, 0) == 0
-        lib.lots_release(word, MUTEX, False, NULL)
-        assert lib.lots_word_load(word) == 0
-        lib.lots_mailbox_free(mailbox)
-        return spent / count
-
-    few, many = min(cost(1000) for _ in range(5)), min(cost(10_000) for _ in range(3))
-    assert many < 6 * few, f"{few * 1e9:.0f} ns each with 1,000, {many * 1e9:.0f} ns with 10,000"
+    many = 10_000
+    deadlock.set_immediate(False)  # a look at the crowd, now and then, is nobody's timeout
+    try:
+        with asyncio.Runner(loop_factory=LOOPS[kind]) as runner:
+            for count in (10, many):
+                runner.run(leave(count))
+    finally:
+        deadlock.set_immediate(True)
+    for what, few, more in zip(("timeout", "cancellation"), counter.found[:2], counter.found[2:], strict=True):
+        assert few > 1000, "nothing was counted"
+        assert more < few + many // 4, f"a {what} takes {few} instructions among ten, {more} among ten thousand"
 
 
 # --- R42: eager tasks -------------------------------------------------------------------------------------------------

@@ -32,6 +32,8 @@ class Offer(enum.Flag):
     OWNER = enum.auto()  # it is known who holds it; of a semaphore it is not, for anybody may release
     CLEAR = enum.auto()  # an event can be taken back
     SHIELD = enum.auto()  # a wait takes the lock again even if asyncio's own cancel() comes while it does
+    JOINS = enum.auto()  # a thread is refused what somebody holds who joins it
+    AWAITS = enum.auto()  # a task is refused what somebody holds who awaits it
 
     def __str__(self) -> str:
         return ", ".join((offer.name or "").lower().replace("_", " ") for offer in Offer if offer and offer in self)
@@ -73,6 +75,10 @@ class Adapter:
     async def release_task(self, lock: Any, mode: Mode, held: Any) -> None:
         """Release in a task."""
         raise NotImplementedError
+
+    def dump(self, lock: Any) -> object:
+        """Return what the lock tells of itself and of who waits, as for a log; called in threads, tasks and signal handlers."""
+        return repr(lock)
 
     # --- upgradable: `acquire` knows the mode "upgradable" ---
 

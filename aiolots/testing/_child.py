@@ -17,7 +17,6 @@ from aiolots.testing._waiting import Broken, Hang, NotApplicable
 from aiolots.testing._world import World
 from aiolots.testing.conformance import Outcome
 
-
 _AT_MOST = 300.0  # seconds: the parent ends it long before that, unless it was killed itself
 
 

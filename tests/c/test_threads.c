@@ -98,6 +98,8 @@ static void in_a_child_the_thread_that_forked_is_left(void)
 static void *fork_in_a_crowd(void *unused)
 {
     static sleeper crowd[SLOTS];
+    static lots_word word;
+    lots_op op;
     int status;
     pid_t pid;
     uint64_t number;
@@ -106,6 +108,9 @@ static void *fork_in_a_crowd(void *unused)
         start(&crowd[i]);
     number = lots_thread_token();
     CHECK_EQ(thread_of(number), 0); /* there was no slot */
+    lots_op_init(&op, &word, LOTS_READ, NULL, 0, 0);
+    CHECK_EQ(lots_op_wait(&op, LOTS_NEVER), LOTS_READY); /* who waits says so in its slot, if it has one */
+    CHECK_EQ(lots_op_release(&op, 0, NULL), LOTS_READY);
     pid = fork();
     CHECK(pid >= 0);
     if (!pid) {

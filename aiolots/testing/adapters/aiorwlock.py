@@ -13,7 +13,7 @@ class RWLock(Adapter):
 
     name = "aiorwlock.RWLock"
     package = "aiorwlock"
-    offers = Offer.TASK | Offer.SHARED | Offer.TURNS
+    offers = Offer.TASK | Offer.SHARED | Offer.TURNS | Offer.OWNER
 
     def make(self) -> Any:
         """Return a new lock."""

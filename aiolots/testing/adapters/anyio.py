@@ -16,11 +16,15 @@ class Lock(Adapter):
 
     name = "anyio.Lock"
     package = "anyio"
-    offers = Offer.TASK
+    offers = Offer.TASK | Offer.OWNER
 
     def make(self) -> Any:
         """Return a new lock."""
         return importlib.import_module("anyio").Lock()
+
+    def dump(self, lock: Any) -> object:
+        """Return what there is to know of it."""
+        return repr(lock), lock.statistics()
 
     async def acquire_task(self, lock: Any, mode: Mode, timeout: float | None) -> Any:
         """Acquire in a task."""

@@ -16,7 +16,7 @@ class ReaderWriterLock(Adapter):
 
     name = "fasteners.ReaderWriterLock"
     package = "fasteners"
-    offers = Offer.THREAD | Offer.SHARED
+    offers = Offer.THREAD | Offer.SHARED | Offer.OWNER
 
     def make(self) -> Any:
         """Return a new lock."""

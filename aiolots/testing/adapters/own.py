@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, ClassVar
 
 import aiolots
+from aiolots import lowlevel
+from aiolots._front import NATIVE
 from aiolots.testing.conformance import Adapter, Kind, Mode, Offer
+
+# Who joins is seen by the C types alone, and with the GIL; who awaits, with the GIL: docs/semantics.md.
+_GIL = bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+NOT_SEEN = (Offer.NOTHING if NATIVE and _GIL else Offer.JOINS) | (Offer.NOTHING if _GIL else Offer.AWAITS)
 
 
 class RwLock(Adapter):
     """aiolots.RwLock: `with`, `async with`, or a guard that anybody may release."""
 
     name = "aiolots.RwLock"
-    offers = ~Offer.CLEAR
+    offers = ~(Offer.CLEAR | NOT_SEEN)
     kinds: ClassVar[tuple[Kind, ...]] = ("lock", "upgradable")
 
     def make(self) -> Any:
@@ -39,6 +46,10 @@ class RwLock(Adapter):
         """Release the guard."""
         held.release()
 
+    def dump(self, lock: Any) -> object:
+        """Return what there is to know of a lock."""
+        return repr(lock), lock.statistics(), lowlevel.waiters(lock)
+
     def upgrade(self, lock: Any, held: Any, timeout: float | None) -> Any:
         """Upgrade the guard."""
         return held.upgrade() if timeout is None else held.try_upgrade_for(timeout)
@@ -56,7 +67,7 @@ class Mutex(RwLock):
     """aiolots.Mutex, through its guards."""
 
     name = "aiolots.Mutex"
-    offers = ~(Offer.SHARED | Offer.DOWNGRADE | Offer.CLEAR)
+    offers = ~(Offer.SHARED | Offer.DOWNGRADE | Offer.CLEAR | NOT_SEEN)
     kinds: ClassVar[tuple[Kind, ...]] = ("lock",)
 
     def make(self) -> Any:
@@ -81,7 +92,7 @@ class ReentrantMutex(Adapter):
     """aiolots.ReentrantMutex: acquire and release as those of threading.RLock; timed in a task, its guard."""
 
     name = "aiolots.ReentrantMutex"
-    offers = ~(Offer.SHARED | Offer.DOWNGRADE | Offer.CLEAR | Offer.HANDOVER | Offer.DROPPED)
+    offers = ~(Offer.SHARED | Offer.DOWNGRADE | Offer.CLEAR | Offer.HANDOVER | Offer.DROPPED | Offer.JOINS | Offer.AWAITS)
     kinds = ("reentrant", "lock")
 
     def make(self) -> Any:
@@ -106,3 +117,7 @@ class ReentrantMutex(Adapter):
     async def release_task(self, lock: Any, mode: Mode, held: Any) -> None:
         """Release in that task."""
         self.release(lock, mode, held)
+
+    def dump(self, lock: Any) -> object:
+        """Return what there is to know of a lock."""
+        return repr(lock), lock.statistics(), lowlevel.waiters(lock)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiolots
+from aiolots import lowlevel
 from aiolots.testing.adapters.own import Mutex
 from aiolots.testing.conformance import Adapter, Mode, Offer
 
@@ -31,6 +32,10 @@ class Condvar(Mutex):
         """Wait in a task."""
         return bool(await lock[1].wait(held, timeout))
 
+    def dump(self, lock: Any) -> object:
+        """Return what there is to know of both."""
+        return super().dump(lock[0]), repr(lock[1]), lowlevel.waiters(key=lock[1])
+
     def notify(self, lock: Any, held: Any, everybody: bool) -> None:
         """Notify; the lock need not be held for it."""
         if everybody:
@@ -43,7 +48,7 @@ class Semaphore(Adapter):
     """aiolots.Semaphore."""
 
     name = "aiolots.Semaphore"
-    offers = ~(Offer.SHARED | Offer.DOWNGRADE | Offer.CLEAR | Offer.DROPPED | Offer.OWNER)
+    offers = ~(Offer.SHARED | Offer.DOWNGRADE | Offer.CLEAR | Offer.DROPPED | Offer.OWNER | Offer.JOINS | Offer.AWAITS)
     kinds = ("semaphore", "lock")
 
     def make(self) -> Any:
@@ -70,6 +75,10 @@ class Semaphore(Adapter):
     async def release_task(self, lock: Any, mode: Mode, held: Any) -> None:
         """Release."""
         lock.release()
+
+    def dump(self, lock: Any) -> object:
+        """Return what there is to know of it."""
+        return repr(lock), lowlevel.waiters(key=lock)
 
 
 class BoundedSemaphore(Semaphore):

@@ -14,7 +14,7 @@ class ThreadingRLock(ThreadingLock):
     """threading.RLock: owned by the thread that acquired it."""
 
     name = "threading.RLock"
-    offers = ThreadingLock.offers & ~Offer.HANDOVER
+    offers = ThreadingLock.offers & ~Offer.HANDOVER | Offer.OWNER
     kinds = ("reentrant", "lock")
 
     def make(self) -> Any:
