@@ -51,25 +51,9 @@
 #include "mailbox.h"
 #include "notify.h"
 #include "revoke.h"
-#include "threads.h"
 #include "trail.h"
 
 #include <string.h>
-
-#ifdef LOTS_MODEL
-#define SPIN_TURNS 0 /* spinning adds no behaviour, only steps */
-#else
-#define SPIN_TURNS 10
-#endif
-
-static uint32_t state_of(lots_waiter *w)
-{
-    /* ACQUIRE pairs with the RELEASE of parker_publish and lot_wake_later: what the waker did is seen. */
-    return a32_load(&w->state, ACQUIRE);
-}
-
-/* RELEASE: a guard may be released by another thread, whose claim in lots_op_release ACQUIREs it. */
-static void set_state(lots_waiter *w, uint32_t state) { a32_store(&w->state, state, RELEASE); }
 
 /* The first phase: in beside readers, or nothing. Returns the word then, which is not 0. */
 static uint64_t enter(lots_waiter *w)
@@ -238,74 +222,6 @@ int lots_op_poll(lots_op *op)
     contention_acquired(w);
     set_state(w, LOTS_HELD);
     return LOTS_READY;
-}
-
-/* Try for a moment before the first queueing, as parking_lot does: while nobody is queued whom we would pass. The GIL is
- * not held here. */
-static void spin(const lots_waiter *w)
-{
-    for (int turn = 0; turn < SPIN_TURNS; turn++) {
-        uint64_t seen = word_load(w->word);
-        if ((seen & PARKED) || word_may_enter(seen, waiter_mode(w)))
-            return;
-        parker_relax((unsigned)turn);
-    }
-}
-
-int lots_op_interrupt(lots_op *op)
-{
-    lots_waiter *w = op_waiter(op);
-    /* A signal handler is about to run on this very thread, and may want this very lock: nobody may hand the lock to us, nor
-     * wait behind us, meanwhile. The ticket keeps our place for the next poll. */
-    if (step_aside(w))
-        return LOTS_INTERRUPTED;
-    w->for_now = 1;
-    if (lots_op_cancel(op, LOTS_BY_TIMEOUT, NULL) == LOTS_READY)
-        return LOTS_READY;
-    w->for_now = 0;
-    w->phase = PHASE_ENTER;
-    set_state(w, LOTS_ACQUIRING);
-    return LOTS_INTERRUPTED;
-}
-
-int lots_op_wait(lots_op *op, int64_t deadline_ns) { return lots_op_look_wait(op, deadline_ns, LOTS_NEVER); }
-
-static int look_wait(lots_op *op, int64_t deadline_ns, int64_t look_ns)
-{
-    lots_waiter *w = op_waiter(op);
-    uint32_t state = state_of(w);
-    if (w->aside)
-        step_back(w);
-    if ((state == LOTS_PENDING || state == LOTS_ACQUIRING) && !w->ticket && w->phase != PHASE_NOTIFY)
-        spin(w);
-    for (;;) {
-        int answer = lots_op_poll(op);
-        if (answer == LOTS_PARKED) {
-            int woken = parker_sleep(w, look_ns < deadline_ns ? look_ns : deadline_ns);
-            if (woken == PARKER_WOKEN)
-                continue;
-            if (woken == PARKER_INTERRUPTED)
-                return lots_op_interrupt(op);
-            if (woken == PARKER_LOOK) {
-                step_aside(w);
-                return LOTS_INTERRUPTED;
-            }
-            if (look_ns < deadline_ns)
-                return LOTS_LOOK;
-            answer = lots_op_cancel(op, LOTS_BY_TIMEOUT, NULL) == LOTS_READY ? LOTS_READY : LOTS_TIMED_OUT;
-        }
-        parker_finish(w);
-        return answer;
-    }
-}
-
-int lots_op_look_wait(lots_op *op, int64_t deadline_ns, int64_t look_ns)
-{
-    int answer;
-    thread_is_at(op_waiter(op));
-    answer = look_wait(op, deadline_ns, look_ns);
-    thread_is_at(NULL);
-    return answer;
 }
 
 int withdraw(lots_bucket *b, lots_waiter *w, uint32_t why, int *kept, lots_batch *batch)
