@@ -161,7 +161,7 @@ class Touchy(Refusing):
 
     def dump(self, lock: Any) -> object:
         before = list(lock.holds)
-        time.sleep(0.001)
+        time.sleep(0.001)  # time itself is tested: others run in it
         if lock.holds != before:
             raise RuntimeError("it changed while it was looked at")
         return before

@@ -34,7 +34,7 @@ GCOV = os.environ.get("GCOV", "gcov")
 PARKERS = ["futex", "pthread"] if sys.platform == "linux" else ["pthread"]
 BAR = 0.95
 # The slow paths, and all that a cancel may come through: every branch of them must run, but for these.
-FULL = ("acquire.c", "admit.c", "release.c", "unpark.c", "revoke.c", "mailbox.c")
+FULL = ("acquire.c", "thread_wait.c", "admit.c", "release.c", "unpark.c", "revoke.c", "mailbox.c")
 EXPLAINED = {
     ("parking_lot.c", "while (after->next && after->next->ticket < w->ticket)"): "the last one's ticket is higher: it has been "
     "compared before, so the walk ends before the list does",

@@ -12,8 +12,8 @@ CSRC = HERE.parent.parent / "csrc"
 OWN = ("main.c", "engine.c", "seam.c", "memory.c", "parker.c", "programs.c", "ghosts.c", "actors.c", "litmus.c", "armed.c",
        "gifts.c", "queues.c", "verbs.c", "locks.c", "changes.c", "notices.c",
        "levels.c", "trails.c")
-CORE = ("modes", "admit", "acquire", "thread_wait", "release", "revoke", "mailbox", "parking_lot", "each", "unpark", "notify", "contention",
-        "trail")
+CORE = ("modes", "admit", "acquire", "thread_wait", "release", "revoke", "mailbox", "parking_lot", "each", "unpark", "notify",
+        "contention", "trail")
 
 
 def _cc() -> str:

@@ -51,7 +51,7 @@ CHANGES = (
     bug(
         "a-handler-in-the-queue",
         "own: who looks for a signal and finds one runs its handler while it is queued still",
-        "acquire.c",
+        "thread_wait.c",
         "    if (step_aside(w))\n        return LOTS_INTERRUPTED;\n    w->for_now = 1;",
         "    if (step_aside(w) || 1)\n        return LOTS_INTERRUPTED;\n    w->for_now = 1;",
         "lW+R | R",
