@@ -61,12 +61,17 @@ def test_names_that_never_come_again_share_one_label(tracked: None) -> None:
     others = Series("(others)", "lock", "thread")
 
     def child() -> None:  # what is left of them is left for good
+        for _ in range(1500):
+            with Mutex(name="again"):
+                pass
+        gc.collect()
+        assert {series.lock: uses.acquisitions for series, uses in _holding.totals().items()} == {"again": 1500}
         for i in range(1500):
             with Mutex(name=f"once {i}"):
                 pass
         gc.collect()
         found = _holding.totals()
-        assert sum(uses.acquisitions for uses in found.values()) == 1500
+        assert sum(uses.acquisitions for uses in found.values()) == 3000
         assert found[others].acquisitions >= 499
         assert len(found) <= 1001
         named_so = Mutex(name="(others)")

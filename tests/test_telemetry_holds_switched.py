@@ -148,6 +148,28 @@ def test_locks_that_are_taken_in_turns_are_all_timed(tracked: None) -> None:
     assert all(only(lock).timed > 20 for lock in locks)
 
 
+def test_a_rhythm_is_not_followed(tracked: None) -> None:
+    """Each second hold is a long one: of one in two that are timed some are long, and some are not."""
+    tracking.sample_holds(2)
+    mutex = Mutex()
+    for i in range(200):
+        with mutex:
+            pause(0.0005 * (i % 2))
+    hold = only(mutex)
+    long = sum(hold.histogram[9:])  # of half a millisecond and more
+    assert 15 <= long <= hold.timed - 15
+
+
+def test_a_hold_that_follows_one_that_was_timed_is_timed_in_its_turn(tracked: None) -> None:
+    tracking.sample_holds(1_000_000)
+    lock = RwLock()
+    guard = lock.upgradable_read().acquire()
+    guard.upgrade()
+    guard.downgrade_to_upgradable()  # type: ignore[attr-defined]
+    guard.release()
+    assert kinds(lock) == {("upgradable_read", "thread"): (2, 1), ("upgrade", "thread"): (1, 1)}
+
+
 def test_the_first_hold_of_each_kind_is_timed(tracked: None) -> None:
     tracking.sample_holds(1_000_000)
     lock = RwLock()
