@@ -178,10 +178,11 @@ def name_of_loop(task: Any) -> str:
 
 def in_hand(task: Task) -> Iterator[tuple[Any, str]]:
     """Yield what the chain refers to: (object, ""), and (object, name of the bound method) of what it will call."""
-    return _in_hand_of(task.get_coro())
+    return in_hand_of(task.get_coro())
 
 
-def _in_hand_of(coroutine: Any) -> Iterator[tuple[Any, str]]:
+def in_hand_of(coroutine: Any) -> Iterator[tuple[Any, str]]:
+    """Yield the same of a chain that begins with a coroutine."""
     for step in chain_from(coroutine):
         for thing in gc.get_referents(step) if any(type(step) is kind for kind, _ in _FRAMES) else ():
             if type(thing).__name__ in _BOUND:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Generator
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from aiolots import _loops, _pure_tracking, _refusals, _seconds, _wait, _watched
@@ -192,12 +193,14 @@ class MutexFront(PureLock[T], Generic[T]):
             raise ValueError("timeout value must be a non-negative number")
         if timeout > threading.TIMEOUT_MAX:
             raise OverflowError("timeout value is too large")
+        return self._acquire((None if timeout == -1 else float(timeout)) if blocking else 0, None)
+
+    def _acquire(self, seconds: float | None, site: tuple[CodeType, int] | None) -> bool:
         op = self._new_op()
         try:
-            seconds = (None if timeout == -1 else float(timeout)) if blocking else 0
             if lib.lots_op_try(op) != READY and not _wait.block(self, op, self._MODE, seconds):
                 return False
-            self._taken(op, is_task=False, waits=seconds is None)
+            self._taken(op, is_task=False, waits=seconds is None, site=site)
             if _watched.suspends:
                 _watched.taken_by_thread(self)
         except BaseException:
@@ -227,7 +230,8 @@ class MutexFront(PureLock[T], Generic[T]):
 
     def __enter__(self) -> bool:
         """Acquire from a thread, as acquire() does."""
-        return self.acquire()
+        frame = sys._getframe().f_back  # None: called by no Python code
+        return self._acquire(None, None if frame is None else (frame.f_code, frame.f_lasti))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.release()
@@ -260,11 +264,17 @@ class MutexFront(PureLock[T], Generic[T]):
         lib.lots_op_init(op, self._word, self._MODE, NULL, 0, 0)
         return op
 
-    def _taken(self, op: Any, *, is_task: bool, waits: bool) -> None:
+    def _taken(self, op: Any, *, is_task: bool, waits: bool, site: tuple[CodeType, int] | None = None) -> None:
         self._op = op
-        self._holders[0] = Holder(MUTEX, lib.lots_thread_token(), is_task=is_task)
+        self._holders[0] = Holder(MUTEX, lib.lots_thread_token(), is_task=is_task, site=site)
         if _pure_tracking.on:
             _pure_tracking.held(self, 0, waits)
+
+    def _entered_in(self, code: CodeType) -> int:
+        """Where in this code the instruction is that entered the mutex; -1: it is none of it, or a guard holds it."""
+        holder = self._holders.get(0)
+        site = None if holder is None else holder.site
+        return site[1] if site is not None and site[0] is code else -1
 
     def _give_up(self, op: Any) -> None:
         if lib.lots_op_state(op) == HELD:  # a signal handler raised right after the acquire

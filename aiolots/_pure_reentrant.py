@@ -8,7 +8,7 @@ from collections.abc import Generator
 from types import TracebackType
 from typing import Any, Generic, NoReturn, Self, SupportsIndex, TypeVar, cast
 
-from aiolots import _changing, _owner, _parking, _refusals, _seconds, _wait
+from aiolots import _changing, _owner, _parking, _refusals, _seconds, _wait, _watched
 from aiolots._guards import ReentrantGuard
 from aiolots._levels import Hold, Level, Steps
 from aiolots._lib import GONE, HELD, MUTEX, PENDING, QUEUED, RELEASED, lib
@@ -38,15 +38,20 @@ class ReentrantRequest(Level, ReentrantGuard[Any]):
         if the wait could never end, RuntimeError if the request was used before. A signal handler that raises (Ctrl-C)
         interrupts the wait: nothing is held then, nobody is queued.
         """
+        return self._acquire(tells=True)
+
+    __enter__ = acquire
+
+    def _acquire(self, *, tells: bool) -> Any:
         self._begin()
         try:
             guard = _changing._run(self._steps(as_task=False))
+            if guard is not None and tells and _watched.suspends:
+                _watched.taken_by_thread(self)
         except BaseException:
             self._give_up()
             raise
         return guard
-
-    __enter__ = acquire
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         try:
@@ -172,7 +177,7 @@ class ReentrantFront(PureLock[T], Generic[T]):
 
     def try_lock(self) -> ReentrantGuard[T] | None:
         """Take a level now; None if another owns the mutex. Never waits."""
-        return cast("ReentrantGuard[T] | None", self._request(("seconds", 0.0), raises=False).acquire())
+        return cast("ReentrantGuard[T] | None", ReentrantRequest(self, ("seconds", 0.0), raises=False)._acquire(tells=False))
 
     def try_lock_for(self, seconds: float) -> Request[ReentrantGuard[T] | None, ReentrantGuard[T] | None]:
         """Request a level, waiting up to `seconds` (0: try once; inf: for ever).
@@ -220,6 +225,8 @@ class ReentrantFront(PureLock[T], Generic[T]):
         level = Level(self)
         try:
             acquired: bool = _changing._run(level._enter_bare(seconds, as_task=False))
+            if acquired and _watched.suspends:
+                _watched.taken_by_thread(self)
         except BaseException:
             level._give_up()
             raise

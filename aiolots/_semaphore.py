@@ -25,7 +25,7 @@ from collections.abc import Generator
 from types import TracebackType
 from typing import Any
 
-from aiolots import _loops, _seconds, _wait
+from aiolots import _loops, _seconds, _wait, _watched
 from aiolots._lib import BY_TIMEOUT, HELD, MISUSE, NULL, READ, READY, WORD, ffi, lib
 from aiolots._parking import EVERYBODY, Reason, Wait, notify
 from aiolots._word import ONE_READER
@@ -164,6 +164,8 @@ class Semaphore:
         mine: list[int] = []
         try:
             if self._take(mine):
+                if _watched.suspends:
+                    _watched.taken_by_thread(self)
                 return True
         except BaseException:
             if _has_permit(mine):
@@ -173,7 +175,10 @@ class Semaphore:
             return False
         request = _Acquire(self, seconds)
         try:
-            return request.acquire()
+            acquired = request.acquire()
+            if acquired and _watched.suspends:
+                _watched.taken_by_thread(self)
+            return acquired
         except BaseException:
             request._abandon()  # again, if a signal handler raised just after it
             raise

@@ -8,30 +8,36 @@ will release it. What does say so is read from the frames of the calls that are 
     with anything() as guard:       a guard in local variables of these calls and nowhere else: its references are counted
     guard = lock.read().acquire()
 
-The object of a `with` statement is not to be seen in a frame that runs. It is found again by the names and attributes in the
-statement's head, looked up as they are now, by no code but ours: what is a property, a call or a subscript is not known. Which
-`with` blocks a frame is in, its table of exceptions says (_owners.py).
+What leads to the object of a statement, its head says (_heads.py), and that may lead elsewhere by now. So it is believed by
+itself of a local variable alone that the block does not store to. Else there is to be evidence of the acquire:
 
-The names may lead elsewhere by now. So they are believed of a local variable that the block does not store to. Of all others
-there has to be a guard of the lock that this thread acquired, and that was asked for in this very head: looked for among all
-objects, and only if there is an error to be raised. `with self.mutex:` makes no guard, so it is not understood.
+    a guard     says where it was asked for: in this very head; and nothing refers to it but the statement. Guards are looked
+                for among all objects, so only if the head leads to the lock, or this thread is known to hold all of it
+    a mutex     notes the instruction that entered it: that of this very head. No other instruction is like it, so a direct
+                __enter__(), an ExitStack's or a library's is none. The function runs, and its block is open: either this
+                call of it has the lock, or another one does, and that one runs too, if what it is in is no generator
+
+A call of a generator or coroutine that has the lock might be suspended, for somebody else to go on with. Then there must be
+no such call; and where the head does not lead to the mutex, its object might be another one which enters the mutex from C: then
+there must be an `__exit__` of the mutex that is a statement's (_exits.py). Both are not known of the front in Python.
 """
 
 from __future__ import annotations
 
-import contextlib
-import dis
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from types import CodeType, FrameType, MemberDescriptorType, ModuleType
+from types import FrameType
 from typing import Any, NamedTuple
 
-from aiolots import _living, _owners
+from aiolots import _exits, _heads, _living
 from aiolots._front import NATIVE
+from aiolots._heads import NOTHING, REQUESTS, With
 from aiolots._holds import _LOCKS, _MODES
-from aiolots._lib import MUTEX, READ, READ_RECURSIVE, UPGRADABLE, WRITE
+from aiolots._lib import MUTEX
 from aiolots._refusals import place
+
+enters = _heads.enters
 
 
 def _front_kinds() -> list[type]:
@@ -42,14 +48,9 @@ def _front_kinds() -> list[type]:
     return [front.ReadRequest, front.UpgradableRequest, front.WriteRequest, front.MutexRequest]
 
 
-_REQUESTS = {"read": READ, "read_recursive": READ_RECURSIVE, "upgradable_read": UPGRADABLE, "write": WRITE, "lock": MUTEX}
-_ASKS = frozenset({"acquire", *_REQUESTS, *(f"try_{name}{how}" for name in _REQUESTS for how in ("", "_for", "_until"))})
 _GUARD_TYPES = frozenset(_front_kinds())
-_MOST_CODES = 4000
-_OPTIMIZED = 1  # inspect.CO_OPTIMIZED: a function's, whose variables are not a dictionary
-_SUSPENDS = 0x20 | 0x80 | 0x200  # inspect.CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR
+_METHODS = ("__enter__", "__exit__", "release")
 _COPIES = 2 if sys.version_info < (3, 13) else 1  # of each variable, once f_locals was asked for
-_NOTHING: Any = object()
 
 
 class Holding(NamedTuple):
@@ -57,170 +58,6 @@ class Holding(NamedTuple):
 
     mode: int
     place: str
-
-
-class _With(NamedTuple):
-    """A `with` statement: the names in its head, the method that is called on what they lead to, and its `as`."""
-
-    at: int  # where its exit is, for place()
-    base: str  # "": not understood
-    attributes: tuple[str, ...]
-    method: str  # "": none is called
-    target: str  # the local variable of `as`; "": it has none
-    drops: bool  # it has no `as`
-    called: bool = True  # its object comes out of a call
-    asks: tuple[int, int] = (-1, -1)  # that call is between these instructions
-    stays: bool = False  # the base is a local variable that the block does not store to
-
-    def asked_for(self, site: tuple[CodeType, int] | None, code: CodeType) -> bool:
-        """Whether its head is where a guard was asked for. Of what may be suspended there may be another call that did."""
-        if site is None or site[0] is not code or code.co_flags & _SUSPENDS:
-            return False
-        return self.called and self.asks[0] < site[1] < self.asks[1]
-
-
-class _Code(NamedTuple):
-    code: CodeType  # kept, so that its id stays its own
-    handlers: tuple[tuple[int, int, int], ...]
-    withs: dict[int, _With]  # by their handlers
-    asks: bool  # for locks, by the names in it; a function
-    says_nothing: bool
-
-
-_codes: dict[int, _Code] = {}
-
-
-def _code(code: CodeType) -> _Code:
-    found = _codes.get(id(code))
-    if found is None or found.code is not code:
-        if len(_codes) > _MOST_CODES:
-            _codes.clear()
-        found = _codes[id(code)] = _read(code)
-    return found
-
-
-def _read(code: CodeType) -> _Code:
-    if not _owners.is_users(code):
-        return _Code(code, (), {}, False, True)
-    handlers = tuple(_owners._handlers(code.co_exceptiontable))
-    withs: dict[int, _With] = {}
-    instructions = code.co_code if handlers else b""
-    listed: list[dis.Instruction] = []
-    for _, _, target in handlers:
-        if _owners._is_exit(instructions, target) and target not in withs:
-            listed = listed or [i for i in dis.get_instructions(code) if i.opname not in ("EXTENDED_ARG", "CACHE", "PRECALL")]
-            head = _head(listed, min(begin for begin, _, other in handlers if other == target), target + 2)
-            stays = head.base in code.co_varnames and head.base not in code.co_cellvars and not head.attributes
-            head = head._replace(stays=stays and head.base not in _stored(listed, handlers, target))
-            makes_a_guard = head.drops and head.method in _REQUESTS
-            if head.target or makes_a_guard or (head.stays and not head.method):
-                withs[target] = head
-    asks = not _ASKS.isdisjoint(code.co_names) and bool(code.co_flags & _OPTIMIZED)
-    return _Code(code, handlers, withs, asks, not withs and not asks)
-
-
-def _stored(listed: list[dis.Instruction], handlers: tuple[tuple[int, int, int], ...], target: int) -> set[str]:
-    """Return the local variables that a block, by its handler, stores to or deletes; perhaps more."""
-    found: set[str] = set()
-    for instruction in listed:
-        changes = instruction.opname.startswith(("STORE_FAST", "DELETE_FAST")) or instruction.opname == "LOAD_FAST_AND_CLEAR"
-        if changes and target in _around(handlers, instruction.offset):
-            found.update([instruction.argval] if type(instruction.argval) is str else instruction.argval)
-    return found
-
-
-def _head(listed: list[dis.Instruction], begin: int, at: int) -> _With:
-    after = next((i for i, instruction in enumerate(listed) if instruction.offset >= begin), 0)
-    if after < 2 or listed[after - 1].opname != "BEFORE_WITH":
-        return _With(at, "", (), "", "", drops=False)
-    store, asks = listed[after], (listed[after - 3].offset if after > 2 else -1, listed[after - 1].offset)
-    target = _first(store.argval) if store.opname.startswith("STORE_FAST") else ""
-    step, method = after - 2, ""
-    called = listed[step].opname.startswith("CALL")
-    attributes: list[str] = []
-    if listed[step].opname == "CALL" and listed[step].arg == 0 and listed[step - 1].opname in ("LOAD_METHOD", "LOAD_ATTR"):
-        method, step = listed[step - 1].argval, step - 2
-    while listed[step].opname == "LOAD_ATTR":
-        attributes.append(listed[step].argval)
-        step -= 1
-    load = listed[step]
-    base = _last(load.argval) if load.opname.startswith("LOAD_") and "CONST" not in load.opname else ""
-    if load.opname == "STORE_FAST_LOAD_FAST":
-        base = _last(load.argval)
-    return _With(at, base, tuple(attributes[::-1]), method, target, store.opname == "POP_TOP", called, asks)
-
-
-def _first(value: Any) -> str:
-    return str(value if type(value) is str else value[0])  # of an instruction for two variables: both
-
-
-def _last(value: Any) -> str:
-    return str(value if type(value) is str else value[-1])
-
-
-def _around(handlers: tuple[tuple[int, int, int], ...], at: int) -> Iterator[int]:
-    """Yield the handlers of the blocks that an instruction is in, innermost first, as _owners._exits does."""
-    seen: set[int] = set()
-    while True:
-        target = next((target for begin, end, target in reversed(handlers) if begin <= at < end), None)
-        if target is None or target in seen:
-            return
-        seen.add(target)
-        yield target
-        at = target
-
-
-def enters(frame: FrameType) -> bool:
-    """Whether a frame is just entering a `with` statement."""
-    return frame.f_code.co_code[frame.f_lasti] == dis.opmap.get("BEFORE_WITH", -1)
-
-
-# --- what a name leads to -----------------------------------------------------------------------------------------------
-
-
-def _look_up(frame: FrameType, variables: Any, statement: _With) -> Any:
-    thing = variables.get(statement.base, _NOTHING)
-    if thing is _NOTHING:
-        thing = frame.f_globals.get(statement.base, _NOTHING)
-    for name in statement.attributes:
-        thing = _attribute(thing, name)
-    return thing
-
-
-def _attribute(thing: Any, name: str) -> Any:
-    if thing is _NOTHING:
-        return thing
-    if type(thing) is ModuleType:
-        return vars(thing).get(name, _NOTHING)
-    if type(thing) is type:  # a class: what is its own, and no descriptor
-        return _plain(_of_classes(thing.__mro__, name))
-    found = _of_classes(type(thing).__mro__, name)
-    if type(found) is MemberDescriptorType:
-        try:
-            return found.__get__(thing)
-        except AttributeError:
-            return _NOTHING
-    if found is not _NOTHING and _is_descriptor(found, "__set__"):
-        return _NOTHING
-    own: dict[str, Any] = {}
-    with contextlib.suppress(AttributeError):
-        own = object.__getattribute__(thing, "__dict__")
-    return own[name] if name in own else _plain(found)
-
-
-def _of_classes(kinds: tuple[type, ...], name: str) -> Any:
-    return next((vars(kind)[name] for kind in kinds if name in vars(kind)), _NOTHING)
-
-
-def _plain(thing: Any) -> Any:
-    return _NOTHING if _is_descriptor(thing, "__get__") else thing
-
-
-def _is_descriptor(thing: Any, method: str) -> bool:
-    return any(method in vars(base) for base in type(thing).__mro__)
-
-
-# --- what is held -------------------------------------------------------------------------------------------------------
 
 
 class _Guards:
@@ -236,6 +73,16 @@ class _Guards:
             entry[1] |= in_statement  # a guard is in one statement at most
 
 
+class _Asked(NamedTuple):
+    """What is looked for."""
+
+    lock: Any
+    is_mutex: bool
+    frames: list[FrameType]
+    matters: Callable[[int], bool]  # whether a hold in that mode would be an error
+    may_be: Callable[[int], bool]  # whether the thread may have that token
+
+
 def holdings(
     lock: Any, frames: Iterable[FrameType], matters: Callable[[int], bool], may_be: Callable[[int], bool]
 ) -> list[Holding]:
@@ -244,51 +91,108 @@ def holdings(
     The caller sees to it that the calls stand still: they are its own, or of a thread that sleeps. matters(mode) is whether
     such a hold would be an error, may_be(token) whether the thread may have that token.
     """
-    every = list(frames)
+    is_mutex = not _LOCKS.isdisjoint(type(lock).__mro__) and _heads.is_ours(type(lock), "_entered_in", *_METHODS)
+    asked = _Asked(lock, is_mutex, list(frames), matters, may_be)
     guards, found = _Guards(lock), list[Holding]()
-    for frame in every:
-        code = _code(frame.f_code)
-        if code.says_nothing:
-            continue
-        opened = [code.withs[at] for at in _around(code.handlers, frame.f_lasti) if at in code.withs] if code.withs else []
-        if not opened and not code.asks:
-            continue
-        thing, given, variables = _NOTHING, _NOTHING, frame.f_locals
-        for statement in opened:
-            thing = _look_up(frame, variables, statement) if statement.base else _NOTHING
-            if statement.target:
-                given = variables.get(statement.target, _NOTHING)
-                if type(given) in _GUARD_TYPES:  # else whose exit it is, is not known
-                    itself = statement.stays and not statement.method and thing is given
-                    guards.see(given, in_statement=itself or statement.asked_for(given._site, frame.f_code))
-            elif type(thing) in _GUARD_TYPES:
-                if not statement.method:
-                    guards.see(thing, in_statement=statement.stays)
-            elif thing is lock and (statement.method or not _LOCKS.isdisjoint(type(lock).__mro__)):
-                mode = _REQUESTS[statement.method] if statement.method else MUTEX
-                if matters(mode) and (statement.stays or _asked(lock, statement, frame.f_code, may_be)):
-                    found.append(Holding(mode, place((frame.f_code, statement.at))))
-        if code.asks:
-            for thing in variables.values():
-                if type(thing) in _GUARD_TYPES:
-                    guards.see(thing, in_statement=False)
-        del thing, given, variables  # references to guards, which are counted below
+    for frame in asked.frames:
+        code = _heads.code_of(frame.f_code)
+        opened = code.opened(frame.f_lasti)
+        if not code.says_nothing and (opened or code.asks):
+            found += _look_at(asked, frame, opened, code.asks, guards)
     for entry in guards.found.values():
         mode = _MODES.get(type(entry[0]).__name__, MUTEX)
-        if matters(mode) and _is_theirs(entry, every):
+        if matters(mode) and _is_theirs(entry, asked.frames):
             found.append(Holding(mode, place(entry[0]._site)))
     return found
 
 
-def _asked(lock: Any, statement: _With, code: CodeType, may_be: Callable[[int], bool]) -> bool:
-    """Whether a thread holds a lock by a guard that the head of this statement asked for."""
-    for holder in lock._holder_list():  # the front in Python notes where
-        if statement.asked_for(getattr(holder, "site", None), code) and may_be(holder.thread) and not holder.is_task:
-            return True
-    return any(
-        guard._lock is lock and statement.asked_for(guard._site, code) and may_be(token) and not by_task
-        for guard, token, by_task in _living.held_guards()
-    )
+def _look_at(asked: _Asked, frame: FrameType, opened: list[With], asks: bool, guards: _Guards) -> Iterator[Holding]:
+    """Yield what the statements of a frame hold; see what guards it has in its variables."""
+    entered = asked.lock._entered_in(frame.f_code) if asked.is_mutex and opened else -1
+    for statement in opened:
+        here = Holding(MUTEX, place((frame.f_code, statement.at)))
+        if not (statement.target or statement.stays or statement.makes_a_guard or statement.head == entered):
+            # What leads to it is not known, but what is held is.
+            if statement.called and statement.drops and asked.matters(MUTEX):
+                yield from _by_guard(asked, statement, frame, here)
+            continue
+        variables = frame.f_locals
+        thing = _heads.look_up(frame, variables, statement)
+        if statement.target and type(given := variables.get(statement.target, NOTHING)) in _GUARD_TYPES:
+            itself = statement.stays and not statement.method and thing is given
+            by_this = not _heads.may_be_suspended(frame.f_code) and statement.asked_for(given._site, frame.f_code)
+            guards.see(given, in_statement=itself or by_this)  # else whose exit it is, is not known
+        elif type(thing) in _GUARD_TYPES:
+            if not statement.method and not statement.target:
+                guards.see(thing, in_statement=statement.stays)
+        elif thing is asked.lock and statement.stays and not statement.method:
+            if asked.is_mutex and asked.matters(MUTEX):
+                yield here
+        elif statement.head == entered:
+            leads_there = thing is asked.lock and not statement.called
+            if asked.matters(MUTEX) and _is_entered_by(asked, statement, frame, leads_there=leads_there):
+                yield here
+        elif statement.makes_a_guard and thing is asked.lock:
+            mode = REQUESTS[statement.method]
+            if statement.stays and _heads.is_ours(type(thing), statement.method) and asked.matters(mode):
+                yield here._replace(mode=mode)
+            elif not statement.stays and asked.matters(mode):
+                yield from _by_guard(asked, statement, frame, here, leads_there=True)
+        elif statement.makes_a_guard and asked.matters(MUTEX):
+            yield from _by_guard(asked, statement, frame, here)
+        thing = given = variables = NOTHING  # references to guards, which are counted
+    if asks:
+        for thing in frame.f_locals.values():
+            if type(thing) in _GUARD_TYPES:
+                guards.see(thing, in_statement=False)
+
+
+# --- a mutex that was entered -------------------------------------------------------------------------------------------
+
+
+def _is_entered_by(asked: _Asked, statement: With, frame: FrameType, *, leads_there: bool) -> bool:
+    """Whether a statement holds a mutex that says that this very head has entered it."""
+    code = frame.f_code
+    if _heads.may_be_suspended(code) and (
+        _exits.runs_elsewhere(code, asked.frames) or _exits.executed(asked.lock, asked.frames) < 0
+    ):
+        return False
+    if not leads_there and _exits.executed(asked.lock, asked.frames) <= _exits.entered_now():
+        return False
+    return bool(asked.lock._entered_in(code) == statement.head and asked.matters(MUTEX))  # still: all that took a while
+
+
+# --- a guard that nobody gets to see ------------------------------------------------------------------------------------
+
+
+def _by_guard(
+    asked: _Asked, statement: With, frame: FrameType, here: Holding, *, leads_there: bool = False
+) -> Iterator[Holding]:
+    """Yield what the thread holds by guards that the head of this statement asked for."""
+    code, lock = frame.f_code, asked.lock
+    if not NATIVE:  # where each was asked for is noted; who else refers to it is not known
+        for holder in list(lock._holders.values()) if leads_there and not _heads.may_be_suspended(code) else ():
+            theirs = asked.may_be(holder.thread) and not holder.is_task
+            if theirs and statement.asked_for(holder.site, code) and asked.matters(holder.mode):
+                yield here._replace(mode=holder.mode)
+        return
+    held = [guard for guard, token, by_task in _living.held_guards() if asked.may_be(token) and not by_task]
+    found = [guard for guard in held if guard._lock is lock and statement.asked_for(guard._site, code)]
+    del held
+    for guard in found:
+        # The list's, this variable's, the argument's, and that of the statement's exit.
+        if sys.getrefcount(guard) != 4 or weakref.getweakrefcount(guard):
+            continue
+        if _heads.may_be_suspended(code) and (
+            _exits.runs_elsewhere(code, asked.frames) or _exits.executed(guard, asked.frames) != 1
+        ):
+            continue
+        mode = _MODES.get(type(guard).__name__, MUTEX)
+        if guard._holds() and asked.matters(mode):
+            yield here._replace(mode=mode)
+
+
+# --- a guard in a variable ----------------------------------------------------------------------------------------------
 
 
 def _is_theirs(entry: list[Any], frames: list[FrameType]) -> bool:
@@ -298,7 +202,7 @@ def _is_theirs(entry: list[Any], frames: list[FrameType]) -> bool:
         return False
     for frame in frames:
         code, variables = frame.f_code, frame.f_locals
-        if not code.co_flags & _OPTIMIZED:
+        if not code.co_flags & _heads.OPTIMIZED:
             if any(thing is entry[0] for thing in variables.values()):
                 return False  # a global is everybody's
             continue

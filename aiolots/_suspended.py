@@ -28,9 +28,11 @@ from aiolots._refusals import place
 SuspendPolicy = Literal["allow", "warn"]
 
 _POLICIES: dict[str, SuspendPolicy] = {"allow": "allow", "warn": "warn"}
+_OWNED, _PERMITS = "_owner_note", "_grants"  # what re-entrant mutexes have, and semaphores: both are above this module
 _log = logging.getLogger("aiolots")
 
-# How often each mutex was taken without a guard, for its holds have no object of their own.
+# How often each mutex was taken without a guard, for its holds have no object of their own; of a re-entrant one, which hold was
+# noted last.
 _times: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 _said: dict[str | tuple[Any, ...], int] = {}  # of warnings: what it has said, and where
 
@@ -45,8 +47,9 @@ def set_suspend_policy(policy: SuspendPolicy) -> SuspendPolicy:
 
     "allow" (the default; AIOLOTS_SUSPEND_GUARD sets another) does not look. "warn" gives a SuspendedGuardWarning with the place
     where the guard was taken and the task's stack, and costs every acquire of the thread's form a call. It is for RwLock,
-    Mutex and FairMutex, for `with` and `.acquire()`, on asyncio, uvloop and trio. ValueError for anything else. For the whole
-    process, from the next acquire on; never waits.
+    Mutex, FairMutex and ReentrantMutex, for `with` and `.acquire()`, and for `with` of a Semaphore (whose bare permits are
+    anybody's), on asyncio, uvloop and trio. ValueError for anything else. For the whole process, from the next acquire on;
+    never waits.
     """
     if policy not in _POLICIES:
         raise ValueError(f"a suspend policy is one of {', '.join(_POLICIES)}, not {policy!r}")
@@ -62,13 +65,18 @@ def set_as_environment_says() -> None:
 
 
 def taken(held: Any) -> None:
-    """A request, or a mutex without one, was acquired with the thread's colour, by who calls."""
+    """A request, or a mutex without one, or a permit, was acquired with the thread's colour, by who calls."""
     loop = _loops.running()
     task = None if loop is None else _loops.current_task()
     if task is None:  # no loop runs here; or it calls a function, which cannot be suspended
         return
     number = 0
-    if not hasattr(held, "_site"):
+    if hasattr(type(held), _OWNED):
+        note = held._owner_note
+        if note is None or note[2] or _times.get(held) == note[4]:
+            return  # that hold is the task's form; or a level was noted before, and it is one and the same hold
+        number = _times[held] = note[4]
+    elif not hasattr(held, "_site") and not hasattr(type(held), _PERMITS):
         number = _times[held] = _times.get(held, 0) + 1
     _loops.call_soon(loop, functools.partial(_look, weakref.ref(held), number, weakref.ref(task), _here()))
 
@@ -82,11 +90,13 @@ def _here() -> tuple[CodeType, int]:
 
 def _look(held_ref: weakref.ref[Any], number: int, task_ref: weakref.ref[Any], site: tuple[CodeType, int]) -> None:
     held, task = held_ref(), task_ref()
-    if held is None or task is None or not _is_held(held, number):
+    if held is None or task is None:
         return
     coroutine = tasks_of.coroutine_of(task)
     if coroutine is None or getattr(coroutine, "cr_frame", coroutine) is None:
         return  # it has ended: whoever has the guard now is to say
+    if not _is_held(held, number, task, coroutine):
+        return
     stack = _owners.stack(tasks_of.frames_from(coroutine))
     text = (
         f"{getattr(held, '_lock', held)!r} was taken with the thread's form at {place(site)}, and is held while its task is "
@@ -101,7 +111,12 @@ def _look(held_ref: weakref.ref[Any], number: int, task_ref: weakref.ref[Any], s
         _log.error("%s", text)
 
 
-def _is_held(held: Any, number: int) -> bool:
+def _is_held(held: Any, number: int, task: Any, coroutine: Any) -> bool:
+    if hasattr(type(held), _OWNED):
+        note = held._owner_note
+        return note is not None and note[0] is task and note[3] > 0 and note[4] == number
+    if hasattr(type(held), _PERMITS):  # what the task will give back: any other permit somebody else may
+        return any(thing is held and method == "__exit__" for thing, method in tasks_of.in_hand_of(coroutine))
     if not number:
         return bool(held._holds())
     here = lib.lots_thread_token()

@@ -109,7 +109,7 @@ def frames(task: Task) -> Iterator[FrameType]:
 
 def in_hand(task: Task) -> Iterator[tuple[Any, str]]:
     """Yield what the chain refers to: (object, ""), and (object, name of the bound method) of what it will call."""
-    return _asyncio_graph._in_hand_of(task.coro)
+    return _asyncio_graph.in_hand_of(task.coro)
 
 
 def awaited(task: Task) -> tuple[Any, list[Any]] | None:

@@ -3,6 +3,7 @@
 #include "reentrant.h"
 
 #include "clock.h"
+#include "watch.h"
 
 /* Held from now on. In what hold, is noted first: a level of a hold that was ended behind its back ends no other one. */
 static void level_becomes_held(Request *r, int as_task)
@@ -61,6 +62,8 @@ static PyObject *level_acquire(PyObject *self, PyObject *Py_UNUSED(ignored))
         return NULL;
     }
     level_becomes_held(r, 0);
+    if (watches(WATCH_SUSPENDS))
+        taken_by_thread(self);
     return Py_NewRef(self);
 }
 

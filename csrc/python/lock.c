@@ -2,6 +2,7 @@
  * subclasses. A mutex is fair by the mode in which others wait for it, so only who may wait has to know which one it is. */
 #include "native.h"
 
+#include "entered.h"
 #include "watch.h"
 
 static int lock_init(PyObject *self, PyObject *arguments, PyObject *keywords)
@@ -169,13 +170,15 @@ static unsigned waiting_mode(Lock *lock)
     return PyObject_TypeCheck((PyObject *)lock, &FairMutexBaseType) ? LOTS_FAIR_MUTEX : LOTS_MUTEX;
 }
 
-static PyObject *mutex_acquire_for(Lock *lock, int limit_kind, double limit)
+static inline PyObject *mutex_acquire_for(Lock *lock, int limit_kind, double limit, int enters)
 {
     int late = 0;
     if (!word_try(&lock->word, &lots_modes[LOTS_MUTEX]) && block(lock, waiting_mode(lock), limit_kind, limit, &late, NULL))
         return NULL;
     if (late)
         Py_RETURN_FALSE;
+    if (enters)
+        mutex_note_entered(lock);
     mutex_is_held(lock, 0, limit_kind == LIMIT_NONE);
     if (watches(WATCH_SUSPENDS))
         taken_by_thread((PyObject *)lock);
@@ -184,7 +187,7 @@ static PyObject *mutex_acquire_for(Lock *lock, int limit_kind, double limit)
 
 static PyObject *mutex_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    return mutex_acquire_for((Lock *)self, LIMIT_NONE, 0);
+    return mutex_acquire_for((Lock *)self, LIMIT_NONE, 0, 1);
 }
 
 int acquire_arguments(PyObject *arguments, PyObject *keywords, int *limit_kind, double *limit)
@@ -217,12 +220,13 @@ static PyObject *mutex_acquire(PyObject *self, PyObject *arguments, PyObject *ke
 {
     int kind;
     double limit;
-    return acquire_arguments(arguments, keywords, &kind, &limit) ? NULL : mutex_acquire_for((Lock *)self, kind, limit);
+    return acquire_arguments(arguments, keywords, &kind, &limit) ? NULL : mutex_acquire_for((Lock *)self, kind, limit, 0);
 }
 
 static int mutex_let_go(Lock *lock)
 {
     lock_set_holder(lock, 0);
+    mutex_not_entered(lock);
     if (is_tracking())
         track_released((PyObject *)lock);
     if (word_release_fast(&lock->word, &lots_modes[LOTS_MUTEX]))
@@ -348,6 +352,7 @@ static PyMethodDef mutex_methods[] = {
     {"acquire", (PyCFunction)(void (*)(void))mutex_acquire, METH_VARARGS | METH_KEYWORDS, NULL},
     {"release", mutex_release, METH_NOARGS, NULL},
     {"locked", mutex_locked, METH_NOARGS, NULL},
+    {"_entered_in", mutex_entered_in, METH_O, NULL},
     {0},
 };
 

@@ -1,6 +1,7 @@
 /* The module aiolots._native. */
 #include "reentrant.h"
 
+#include "entered.h"
 #include "watch.h"
 
 const lots_capi *core;
@@ -65,6 +66,8 @@ static PyObject *native_want_events(PyObject *Py_UNUSED(module), PyObject *outco
 
 static PyObject *native_living(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(nothing)) { return all_living(); }
 
+static PyObject *native_exits(PyObject *Py_UNUSED(module), PyObject *thing) { return exits_of(thing); }
+
 static PyObject *native_note_locks(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(nothing))
 {
     a32_store(&locks_are_noted, 1, RELAXED); /* see living.c: who does not see it yet is seen by the walk that follows */
@@ -126,6 +129,7 @@ static int native_exec(PyObject *module)
         borrow_docs(plain_methods, "WriteRequest") || borrow_docs(writer_methods, "WriteRequest") || borrow_docs(upgradable_methods, "UpgradableRequest"))
         return -1;
     look_for_running_loop();
+    look_for_instructions();
     if (look_for_trio_from_now_on() || look_for_current_tasks() || tracking_at_fork() || PyModule_AddFunctions(module, tracking_methods))
         return -1;
     derive_finished();
@@ -144,6 +148,7 @@ static PyMethodDef native_methods[] = {
     {"want_events", native_want_events, METH_O, "want_events(outcomes): of which ends of waits aiolots._events is to hear."},
     {"readers", native_readers, METH_O, "readers(lock): [(mode, thread token, by a task)] of each share that is held."},
     {"living", native_living, METH_NOARGS, "living(): [(lock or held guard, thread token, by a task)] of all there are."},
+    {"exits", native_exits, METH_O, "exits(thing): (how many bound __exit__ it has, the generators that have one), or None."},
     {"note_locks", native_note_locks, METH_NOARGS, "note_locks(): from now on note each lock that is made."},
     {0},
 };

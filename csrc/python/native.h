@@ -13,10 +13,12 @@
  *   awaiting.c   the slow path: the steps of what a task awaits; awaitable.c: the iterator that takes them
  *   foreign.c    whether its library may be another than asyncio
  *   watch.c      what is looked at beyond locking: deadlocks that are certain, corrupt words, guards over a suspension
+ *   entered.c    which `with` statement entered a mutex
  *   joined.c     whether somebody joins a thread that waits
  *   mail.c       the delivery of a mailbox
  *   readers.c    who holds a share
  *   counting.c   what waiting has cost, and where the longest wait was
+ *   exits.c      who has an __exit__ in hand
  *   living.c     every lock, and every guard that holds one
  *   tracking.c   who holds what, when somebody wants to know; track_query.c, lock_order.c
  *   spare.c      bound methods and StopIterations, one of each kept for the next time
@@ -44,6 +46,7 @@ typedef struct {
     PyObject *name; /* or, once somebody had to wait, what is counted, with the name in it: counting.c */
     PyObject *weakrefs;
     lots_a64 holder; /* of the exclusive hold: thread ident | HOLDER_IS_TASK; 0: none. For DeadlockError, not for exclusion */
+    lots_a64 entered; /* which instruction of Python entered the mutex, while it is held by a `with`; 0: none. entered.h */
 } Lock;
 
 #define HOLDER_IS_TASK 2
@@ -247,6 +250,7 @@ void drain_port(PyObject *port, lots_mailbox *mailbox, int rung);
 Request *request_made(PyTypeObject *type);
 void request_unmade(Request *r);
 int bind_special_methods(PyTypeObject *type);
+PyObject *exits_what(PyObject *object); /* what it exits, if it is a bound __exit__ of ours; borrowed; else NULL */
 void derive_finished(void);
 void stop_iteration(PyObject *value); /* sets it, as the end of an await with that result */
 PySendResult stopped(PyObject **value); /* the result of the await whose end is set, which clears it; or PYGEN_ERROR */
@@ -255,6 +259,9 @@ int raise_thrown(PyObject *arguments); /* sets what throw() was called with: 0; 
 /* readers.c */
 PyObject *readers_of(PyObject *lock); /* a list of (mode, thread token, by a task) */
 int visit_all(int (*visit)(PyObject *object, void *argument), void *argument);
+
+/* exits.c */
+PyObject *exits_of(PyObject *thing);
 
 /* living.c */
 extern lots_a32 locks_are_noted; /* 1: each one that is made is shown to note_lock */

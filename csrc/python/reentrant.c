@@ -9,6 +9,8 @@
  *                  itself cannot: it is busy here. */
 #include "reentrant.h"
 
+#include "watch.h"
+
 static int is_thread(uint64_t id) { return id & 1; }
 
 /* Whether who calls owns it: 1, 0, or -1 with an exception. */
@@ -161,6 +163,8 @@ static PyObject *acquire_for(Reentrant *m, int limit_kind, double limit)
             return failed ? NULL : Py_NewRef(Py_False);
     }
     add_bare(m, 1);
+    if (watches(WATCH_SUSPENDS))
+        taken_by_thread((PyObject *)m);
     Py_RETURN_TRUE;
 }
 

@@ -162,6 +162,12 @@ static Py_hash_t bound_hash(PyObject *self)
     return (Py_hash_t)((((uintptr_t)b->self ^ (uintptr_t)b->binder) >> 4) & PY_SSIZE_T_MAX); /* never -1 */
 }
 
+PyObject *exits_what(PyObject *object)
+{
+    Bound *b = (Bound *)object;
+    return Py_TYPE(object) == &BoundType && !strcmp(b->binder->method->ml_name, "__exit__") ? b->self : NULL;
+}
+
 PyTypeObject BoundType = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "aiolots._native.BoundMethod",
     .tp_basicsize = sizeof(Bound),
