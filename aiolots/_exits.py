@@ -4,14 +4,13 @@ A statement in a function that is suspended shows it, for the generator refers t
 statement that is being executed mostly nothing is seen but that the `__exit__` is there, and that nothing refers to it. A
 statement that is just being entered has one too.
 
-Each look walks through all objects, some milliseconds: it is for when an error is about to be raised. It says nothing where
-that could be wrong: without a GIL, by which other threads stand still; after gc.freeze(), which hides objects; and with the
+Each look walks through all objects, some milliseconds: it is for when an error is about to be raised. What gc.freeze() has put
+away is not seen, so there may be more of them. Nothing is known without a GIL, by which other threads stand still, and with the
 front in Python, for want of a list of all objects (csrc/python/readers.c says what is wrong with that).
 """
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Iterable
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
@@ -33,7 +32,7 @@ def executed(thing: Any, frames: list[FrameType]) -> int:
 
     Of generators and coroutines: by their frames, which are those of the calls that are looked at.
     """
-    if not (NATIVE and _HAS_GIL) or gc.get_freeze_count():
+    if not (NATIVE and _HAS_GIL):
         return -1
     from aiolots import _native  # there may be none
 

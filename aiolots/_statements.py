@@ -17,9 +17,9 @@ itself of a local variable alone that the block does not store to. Else there is
                 __enter__(), an ExitStack's or a library's is none. The function runs, and its block is open: either this
                 call of it has the lock, or another one does, and that one runs too, if what it is in is no generator
 
-A call of a generator or coroutine that has the lock might be suspended, for somebody else to go on with. Then there must be
-no such call; and where the head does not lead to the mutex, its object might be another one which enters the mutex from C: then
-there must be an `__exit__` of the mutex that is a statement's (_exits.py). Both are not known of the front in Python.
+A call of a generator or coroutine that has the lock might be suspended, for somebody else to go on with. And where the head
+does not lead to the mutex, its object might be another one, that enters the mutex from C. Then there must be an `__exit__` of the
+mutex that a statement has in hand which is being executed, and none that anybody else has (_exits.py).
 """
 
 from __future__ import annotations
@@ -153,11 +153,10 @@ def _look_at(asked: _Asked, frame: FrameType, opened: list[With], asks: bool, gu
 def _is_entered_by(asked: _Asked, statement: With, frame: FrameType, *, leads_there: bool) -> bool:
     """Whether a statement holds a mutex that says that this very head has entered it."""
     code = frame.f_code
-    if _heads.may_be_suspended(code) and (
-        _exits.runs_elsewhere(code, asked.frames) or _exits.executed(asked.lock, asked.frames) < 0
-    ):
+    may_be_suspended = _heads.may_be_suspended(code)
+    if may_be_suspended and _exits.runs_elsewhere(code, asked.frames):
         return False
-    if not leads_there and _exits.executed(asked.lock, asked.frames) <= _exits.entered_now():
+    if (may_be_suspended or not leads_there) and _exits.executed(asked.lock, asked.frames) <= _exits.entered_now():
         return False
     return bool(asked.lock._entered_in(code) == statement.head and asked.matters(MUTEX))  # still: all that took a while
 
