@@ -18,8 +18,8 @@ itself of a local variable alone that the block does not store to. Else there is
                 call of it has the lock, or another one does, and that one runs too, if what it is in is no generator
 
 A call of a generator or coroutine that has the lock might be suspended, for somebody else to go on with. And where the head
-does not lead to the mutex, its object might be another one, that enters the mutex from C. Then there must be an `__exit__` of the
-mutex that a statement has in hand which is being executed, and none that anybody else has (_exits.py).
+does not lead to the mutex, its object might be another one, that enters the mutex from C. Then there must be an `__exit__` of
+the mutex that a statement has in hand which is being executed, and none that anybody else has (_exits.py).
 """
 
 from __future__ import annotations

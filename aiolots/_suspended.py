@@ -70,12 +70,13 @@ def taken(held: Any) -> None:
     task = None if loop is None else _loops.current_task()
     if task is None:  # no loop runs here; or it calls a function, which cannot be suspended
         return
-    number = 0
-    if hasattr(type(held), _OWNED):
-        note = held._owner_note
-        if note is None or note[2] or _times.get(held) == note[4]:
-            return  # that hold is the task's form; or a level was noted before, and it is one and the same hold
-        number = _times[held] = note[4]
+    number, lock = 0, getattr(held, "_lock", held)
+    if hasattr(type(lock), _OWNED):
+        note = lock._owner_note
+        if note is None or note[2] or (lock is held and _times.get(held) == note[4]):
+            return  # that hold is of the task's form; or a level was noted before, and it is one and the same hold
+        if lock is held:
+            number = _times[held] = note[4]
     elif not hasattr(held, "_site") and not hasattr(type(held), _PERMITS):
         number = _times[held] = _times.get(held, 0) + 1
     _loops.call_soon(loop, functools.partial(_look, weakref.ref(held), number, weakref.ref(task), _here()))

@@ -11,7 +11,7 @@ import pytest
 
 from aiolots import Mutex, RwLock
 from tests.test_legal_holds import End, Owner, assert_waits
-from tests.worlds import assert_idle, in_thread, wait_until, wait_until_parked
+from tests.worlds import InThread, assert_idle, in_thread, wait_until, wait_until_parked
 
 
 @pytest.mark.parametrize("by_name", [False, True])
@@ -100,11 +100,15 @@ class Shares(RwLock[None]):
 
 def test_a_subclass_that_keeps_its_guards() -> None:
     def program(lock: Any, ends: list[End]) -> None:
-        ends.append(lambda: lock.kept.pop().release())
+        ends.append(functools.partial(release_last, lock.kept))
         with lock.read():
             lock.write().acquire().release()
 
     assert_waits(Shares(), program)
+
+
+def release_last(kept: list[Any]) -> None:
+    kept.pop().release()
 
 
 def test_a_guard_that_a_call_in_the_head_keeps() -> None:
@@ -132,16 +136,53 @@ def test_a_guard_that_a_call_in_the_head_keeps() -> None:
         assert_waits(RwLock(), program)
 
 
-def test_a_guard_of_a_generator() -> None:
-    def suspended(lock: Any) -> Iterator[None]:
-        with {"it": lock}["it"].write():
-            yield
+def guards(locks: list[Any], asks: Any) -> Iterator[None]:
+    with locks[0].write():
+        if asks is not None:
+            locks[0] = asks
+            asks.read().acquire().release()
+        yield
+
+
+def test_another_call_of_a_generator_has_the_guard() -> None:
+    """It was asked for in the same head, and nothing but a statement refers to it."""
 
     def program(lock: Any, ends: list[End]) -> None:
-        generator = suspended(lock)
-        next(generator)
-        ends.append(generator.close)  # type: ignore[attr-defined]
-        with {"it": Mutex()}["it"].lock():
-            lock.read().acquire().release()
+        holder = guards([lock], None)
+        next(holder)
+        ends.append(holder.close)  # type: ignore[attr-defined]
+        asker = guards([RwLock()], lock)
+        next(asker)
+        asker.close()  # type: ignore[attr-defined]
 
     assert_waits(RwLock(), program)
+
+
+def gated(owner: Owner, gate: Any, asks: Any) -> Iterator[None]:
+    with owner.mutex:
+        yield
+        if asks is None:
+            gate.acquire()
+        else:
+            owner.mutex = asks
+            owner.ask()
+
+
+def test_another_thread_runs_the_generator_that_has_it() -> None:
+    """This thread has entered it, by the same instruction; that one will leave it, and is in a call now that shows nothing."""
+    gate = threading.Lock()
+    gate.acquire()
+    others: list[InThread[Any]] = []
+
+    def program(lock: Any, ends: list[End]) -> None:
+        holder = gated(Owner(lock), gate, None)
+        next(holder)
+        others.append(in_thread(lambda: next(holder, None)))
+        wait_until(lambda: holder.gi_running)  # type: ignore[attr-defined]
+        ends.append(gate.release)
+        asker = gated(Owner(), gate, lock)
+        next(asker)
+        next(asker, None)
+
+    assert_waits(Mutex(), program)
+    others[0].join()

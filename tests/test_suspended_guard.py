@@ -18,13 +18,16 @@ import pytest
 from aiolots import (
     FairMutex,
     Mutex,
+    ReentrantMutex,
     RwLock,
+    Semaphore,
     SuspendedGuardWarning,
     SuspendPolicy,
     _suspended,
     set_suspend_policy,
     suspend_policy,
 )
+from aiolots.compat import threading as compat
 from tests import tasks
 from tests.worlds import EVERY_KIND, LOOP_KINDS, assert_idle, in_thread, run_on
 
@@ -45,10 +48,14 @@ def policy(name: SuspendPolicy) -> Iterator[list[str]]:
         assert set_suspend_policy(before) == name
 
 
+OTHERS = ["reentrant", "reentrant guard", "reentrant acquire", "semaphore", "threading's semaphore"]
+
+
 @pytest.mark.parametrize("kind", EVERY_KIND)
-@pytest.mark.parametrize("form", ["read", "write", "acquire", "mutex", "mutex guard", "mutex acquire"])
+@pytest.mark.parametrize("form", ["read", "write", "acquire", "mutex", "mutex guard", "mutex acquire", *OTHERS])
 def test_a_guard_over_an_await(form: str, kind: str) -> None:
     lock, mutex = RwLock(name="it"), FairMutex(name="it")
+    reentrant, semaphore, other = ReentrantMutex(name="it"), Semaphore(name="it"), compat.Semaphore(name="it")
     took: dict[str, Any] = {
         "read": lock.read,
         "write": lock.write,
@@ -56,13 +63,19 @@ def test_a_guard_over_an_await(form: str, kind: str) -> None:
         "mutex": lambda: mutex,
         "mutex guard": mutex.lock,
         "mutex acquire": lambda: mutex,
+        "reentrant": lambda: reentrant,
+        "reentrant guard": reentrant.lock,
+        "reentrant acquire": lambda: reentrant,
+        "semaphore": lambda: semaphore,
+        "threading's semaphore": lambda: other,
     }
 
     async def freeze() -> None:
         if "acquire" in form:
-            held = took[form]().acquire()
+            asked = took[form]()
+            held = asked.acquire()
             await pause()
-            (mutex if held is True else held).release()
+            (asked if held is True else held).release()
         else:
             with took[form]():
                 await pause()
@@ -79,7 +92,8 @@ def test_a_guard_over_an_await(form: str, kind: str) -> None:
     assert f"{HERE}:" in said[0].partition(", and is held")[0]
     assert "in test_a_guard_over_an_await.<locals>.freeze" in said[0].partition(", and is held")[0]
     assert "pause" in said[0].partition("innermost first: ")[2]
-    assert_idle(lock, mutex)
+    assert_idle(lock, mutex, reentrant)
+    assert semaphore.value == other.value == 1
 
 
 @pytest.mark.parametrize("kind", EVERY_KIND)
@@ -108,6 +122,84 @@ def test_what_is_fine(kind: str) -> None:
             in_thread(lambda: mutex.lock().acquire().release()).join()
     assert said == []
     assert_idle(lock, mutex)
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_what_is_fine_of_owners_and_permits(kind: str) -> None:
+    """Released before the await; of the task's form, at whatever level; tried; a bare permit, which is anybody's to release."""
+    mutex, semaphore = ReentrantMutex(), Semaphore(3)
+
+    async def body() -> None:
+        with mutex, semaphore, mutex.lock():
+            pass
+        mutex.acquire()
+        mutex.release()
+        await tasks.pause()
+        async with mutex, semaphore:
+            with mutex, mutex.lock():
+                await tasks.pause()
+        guard = mutex.try_lock()
+        semaphore.acquire()
+        await tasks.pause()
+        semaphore.release()
+        assert guard is not None
+        guard.release()
+        for _ in range(3):
+            await tasks.pause()
+
+    with policy("warn") as said:
+        run_on(kind, body())
+        with mutex, semaphore:
+            pass
+    assert said == []
+    assert_idle(mutex)
+    assert semaphore.value == 3
+
+
+@pytest.mark.parametrize("kind", LOOP_KINDS)
+@pytest.mark.parametrize("make", [ReentrantMutex, lambda: Semaphore(2)])
+def test_what_another_task_holds_is_not_this_ones_fault(make: Any, kind: str) -> None:
+    held = make()
+
+    async def first() -> None:
+        with held:
+            pass
+        await tasks.pause()
+        await tasks.pause()
+
+    async def second() -> None:
+        with held:
+            await tasks.pause()
+            await tasks.pause()
+
+    async def both() -> None:
+        await asyncio.gather(first(), second())
+
+    with policy("warn") as said:
+        run_on(kind, both())
+    assert len(said) == 1
+    assert "<locals>.second" in said[0].partition(", and is held")[0]
+
+
+@pytest.mark.parametrize("kind", LOOP_KINDS)
+def test_a_reentrant_mutex_is_told_of_once_a_hold(kind: str) -> None:
+    """By its first level; and again when it was free meanwhile."""
+    mutex = ReentrantMutex()
+
+    async def body() -> None:
+        with mutex:
+            with mutex:
+                await tasks.pause()
+                await tasks.pause()
+        with mutex:
+            await tasks.pause()
+            await tasks.pause()
+
+    with policy("warn") as said:
+        run_on(kind, body())
+    lines = [int(text.partition(" was taken with the thread's form at ")[2].split(":")[1].split(" ")[0]) for text in said]
+    begin = body.__code__.co_firstlineno
+    assert lines == [begin + 1, begin + 5]
 
 
 @pytest.mark.parametrize("kind", LOOP_KINDS)
