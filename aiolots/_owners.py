@@ -76,14 +76,14 @@ class Threads:
             frame = frame.f_back
 
 
-_HOME = __file__.removesuffix("_owners.py") + "_"
+_HOME = tuple(__file__.removesuffix("_owners.py") + ours for ours in ("_", "compat"))
 _STANDARD = threading.__file__.removesuffix("threading.py")
 
 
 def is_users(code: CodeType) -> bool:
     """Whether it is neither code of this package nor of the standard library."""
     name = code.co_filename
-    return not name.startswith((_HOME, "<frozen")) and not (name.startswith(_STANDARD) and "site-packages" not in name)
+    return not name.startswith((*_HOME, "<frozen")) and not (name.startswith(_STANDARD) and "site-packages" not in name)
 
 
 def users(frames: Iterator[FrameType]) -> Iterator[FrameType]:

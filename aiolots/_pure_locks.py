@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Generator
-from types import CodeType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from aiolots import _loops, _pure_tracking, _refusals, _seconds, _wait, _watched
@@ -269,6 +269,10 @@ class MutexFront(PureLock[T], Generic[T]):
         self._holders[0] = Holder(MUTEX, lib.lots_thread_token(), is_task=is_task, site=site)
         if _pure_tracking.on:
             _pure_tracking.held(self, 0, waits)
+
+    def _enter_at(self, frame: FrameType) -> bool:
+        """As __enter__(), of an object that stands for it and is entered in that frame."""
+        return self._acquire(None, (frame.f_code, frame.f_lasti))
 
     def _entered_in(self, code: CodeType) -> int:
         """Where in this code the instruction is that entered the mutex; -1: it is none of it, or a guard holds it."""

@@ -129,7 +129,7 @@ def _look_at(asked: _Asked, frame: FrameType, opened: list[With], asks: bool, gu
             if asked.is_mutex and asked.matters(MUTEX):
                 yield here
         elif statement.head == entered:
-            leads_there = thing is asked.lock and not statement.called
+            leads_there = not statement.called and (thing is asked.lock or _stands_for(thing, asked.lock))
             if asked.matters(MUTEX) and _is_entered_by(asked, statement, frame, leads_there=leads_there):
                 yield here
         elif statement.makes_a_guard and thing is asked.lock:
@@ -150,13 +150,18 @@ def _look_at(asked: _Asked, frame: FrameType, opened: list[With], asks: bool, gu
 # --- a mutex that was entered -------------------------------------------------------------------------------------------
 
 
+def _stands_for(thing: Any, lock: Any) -> bool:
+    """Whether it is a condition whose `with` is one of the lock."""
+    return _heads.is_ours(type(thing), "_enters_its_lock", "__enter__", "__exit__") and thing._lock is lock
+
+
 def _is_entered_by(asked: _Asked, statement: With, frame: FrameType, *, leads_there: bool) -> bool:
     """Whether a statement holds a mutex that says that this very head has entered it."""
     code = frame.f_code
     may_be_suspended = _heads.may_be_suspended(code)
     if may_be_suspended and _exits.runs_elsewhere(code, asked.frames):
         return False
-    if (may_be_suspended or not leads_there) and _exits.executed(asked.lock, asked.frames) <= _exits.entered_now():
+    if (may_be_suspended or not leads_there) and _exits.executed(asked.lock, asked.frames) < 1:
         return False
     return bool(asked.lock._entered_in(code) == statement.head and asked.matters(MUTEX))  # still: all that took a while
 

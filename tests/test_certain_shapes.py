@@ -38,6 +38,7 @@ class Striped:
     def __init__(self, lock: Any) -> None:
         self.mutex = self.slot = lock
         self.locks = Kept(lock)
+        self.condition: Any = None
         self.by_name = {"it": lock, 7: None}
         self.in_order = [None, lock]
 
@@ -292,6 +293,27 @@ def assert_refused(shape: Callable[[Any], None], lock: Any) -> None:
 @pytest.mark.parametrize("make", KINDS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_r30_a_mutex_that_its_thread_holds(shape: Callable[[Any], None], make: Callable[[], Any]) -> None:
+    assert_refused(shape, make())
+
+
+def a_condition(lock: Any) -> None:
+    self = Striped(lock)
+    self.condition = compat.Condition(lock)
+    with self.condition:  # HOLDS
+        self.helper()
+
+
+def a_condition_twice(lock: Any) -> None:
+    self = Striped(lock)
+    self.condition = compat.Condition(lock)
+    with self.condition:  # HOLDS
+        with self.condition:
+            pass
+
+
+@pytest.mark.parametrize("make", KINDS)
+@pytest.mark.parametrize("shape", [a_condition, a_condition_twice])
+def test_r30_a_condition_of_threading(shape: Callable[[Any], None], make: Callable[[], Any]) -> None:
     assert_refused(shape, make())
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from aiolots import Mutex, RwLock
+from aiolots import FairMutex, Mutex, RwLock
+from aiolots.compat import threading as compat
 from tests.test_legal_holds import End, Owner, assert_waits
 from tests.worlds import InThread, assert_idle, in_thread, wait_until, wait_until_parked
 
@@ -186,3 +187,34 @@ def test_another_thread_runs_the_generator_that_has_it() -> None:
 
     assert_waits(Mutex(), program)
     others[0].join()
+
+
+@pytest.mark.parametrize("make", [Mutex, FairMutex, compat.Lock])
+def test_a_condition_that_has_waited(make: Callable[[], Any]) -> None:
+    """Its lock was acquired again by then, as by acquire()."""
+
+    def program(lock: Any, ends: list[End]) -> None:
+        self = Owner(lock)
+        self.condition = compat.Condition(lock)
+        with self.condition:
+            self.condition.wait(0.001)
+            ends.append(lock.release)
+            self.ask()
+            lock.acquire()
+
+    assert_waits(make(), program)
+
+
+@pytest.mark.parametrize("make", [Mutex, FairMutex, compat.Lock])
+def test_another_condition_by_now(make: Callable[[], Any]) -> None:
+    def program(lock: Any, ends: list[End]) -> None:
+        self = Owner(lock)
+        self.condition = compat.Condition(Mutex())
+        lock.acquire()
+        ends.append(lock.release)
+        with self.condition:
+            self.condition = compat.Condition(lock)
+            with self.condition:
+                pass
+
+    assert_waits(make(), program)

@@ -26,7 +26,8 @@ class Owner:
     """A lock that is an attribute, and may be another one later."""
 
     def __init__(self, lock: Any = None) -> None:
-        self.mutex = Mutex() if lock is None else lock
+        self.mutex: Any = Mutex() if lock is None else lock
+        self.condition: Any = None
 
     def ask(self) -> None:
         with self.mutex:

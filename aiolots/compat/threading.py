@@ -45,7 +45,7 @@ from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 import aiolots
-from aiolots import Mutex, lowlevel
+from aiolots import FairMutex, Mutex, lowlevel
 from aiolots._errors import NotHeld
 from aiolots._parking import EVERYBODY, notify
 from aiolots.compat._rlock import RLock
@@ -190,11 +190,16 @@ class Condition:
     acquire: Callable[..., bool]
     release: Callable[[], None]
 
+    _enters_its_lock = True  # so that a `with` of it is one of the lock: _statements.py
+
     def __init__(self, lock: Any = None, *, name: str | None = None) -> None:
         if lock is None:
             lock = RLock()
         self.name = name
         self._lock = lock
+        self._enter_at: Callable[[types.FrameType], bool] | None = None
+        if type(lock) in (Lock, Mutex, FairMutex):
+            self._enter_at = lock._enter_at
         self.acquire = lock.acquire
         self.release = lock.release
         # As the standard library's: a lock that can be held several times over says by these how to let go of all of it.
@@ -205,6 +210,9 @@ class Condition:
         self._is_owned: Callable[[], bool] = getattr(lock, "_is_owned", None) or functools.partial(_is_taken, lock)
 
     def __enter__(self) -> bool:
+        frame = sys._getframe().f_back
+        if self._enter_at is not None and frame is not None:
+            return self._enter_at(frame)
         entered: bool = self._lock.__enter__()
         return entered
 

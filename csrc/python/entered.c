@@ -39,3 +39,17 @@ PyObject *mutex_entered_in(PyObject *self, PyObject *code)
 #endif
     return PyLong_FromLong(-1);
 }
+
+/* It was entered by an object that stands for it: where that was entered, its frame says. Only by who holds it. */
+void mutex_entered_by(Lock *lock, PyFrameObject *frame)
+{
+#if NOTES_INSTRUCTIONS
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    int at = PyFrame_GetLasti(frame);
+    a64_store(&lock->entered, instructions_are_known && at >= 0 ? begin_of(code) + (uint64_t)at : 0, RELAXED); /* as above */
+    Py_DECREF(code);
+#else
+    (void)lock;
+    (void)frame;
+#endif
+}

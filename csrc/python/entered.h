@@ -48,6 +48,7 @@ static inline uint64_t instruction_that_runs(void) { return 0; }
 
 void look_for_instructions(void); /* at import */
 PyObject *mutex_entered_in(PyObject *lock, PyObject *code);
+void mutex_entered_by(Lock *lock, PyFrameObject *frame);
 
 /* The mutex is held by who calls. RELAXED as in lock_set_holder: only of who holds it, and only who holds it writes it. */
 static inline void mutex_note_entered(Lock *lock) { a64_store(&lock->entered, instruction_that_runs(), RELAXED); }

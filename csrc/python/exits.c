@@ -1,5 +1,6 @@
 /* Who has the bound `__exit__` of a lock or guard in hand (aiolots/_exits.py): a `with` statement that is being executed, of which
- * nothing is seen, or something that refers to it.
+ * nothing is seen, or something that refers to it. A statement that is just being entered has a bound `__enter__` besides, until
+ * that returns.
  *
  * The whole look is one stretch with the GIL, in which no Python runs: the collector is off, and nothing is freed. So what was found
  * stays what it was, and no reference to what is half made is seen by another thread (readers.c). Without a GIL there is no such
@@ -11,7 +12,7 @@
 typedef struct {
     PyObject *thing;
     PyObject *exits[MOST]; /* borrowed: see above */
-    size_t count;
+    size_t count, entering;
     int too_many, kept;
     PyObject *by_generators; /* a list, of which there is one reference: ours */
 } Look;
@@ -19,7 +20,8 @@ typedef struct {
 static int find_exits(PyObject *object, void *argument)
 {
     Look *look = argument;
-    if (exits_what(object) != look->thing)
+    look->entering += bound_to(object, "__enter__") == look->thing;
+    if (bound_to(object, "__exit__") != look->thing)
         return 1;
     if (look->count == MOST) {
         look->too_many = 1;
@@ -52,7 +54,8 @@ static int find_referrers(PyObject *object, void *argument)
     return !look->kept;
 }
 
-/* (how many there are, the generators and coroutines that refer to one), or None: others have one too, or that is not known. */
+/* (how many statements are being executed, the generators and coroutines that refer to an exit), or None: others have one too,
+ * or that is not known. */
 PyObject *exits_of(PyObject *thing)
 {
     Look look = {.thing = thing, .by_generators = PyList_New(0)};
@@ -74,7 +77,7 @@ PyObject *exits_of(PyObject *thing)
     if (look.kept)
         found = PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
     else
-        found = Py_BuildValue("nO", (Py_ssize_t)look.count, look.by_generators);
+        found = Py_BuildValue("nO", (Py_ssize_t)look.count - (Py_ssize_t)look.entering, look.by_generators);
     Py_DECREF(look.by_generators);
     return found;
 }

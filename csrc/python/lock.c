@@ -190,6 +190,17 @@ static PyObject *mutex_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
     return mutex_acquire_for((Lock *)self, LIMIT_NONE, 0, 1);
 }
 
+static PyObject *mutex_enter_at(PyObject *self, PyObject *frame)
+{
+    PyObject *done;
+    if (!PyFrame_Check(frame))
+        return PyErr_Format(PyExc_TypeError, "a frame, not %R", frame);
+    done = mutex_acquire_for((Lock *)self, LIMIT_NONE, 0, 0);
+    if (done)
+        mutex_entered_by((Lock *)self, (PyFrameObject *)frame);
+    return done;
+}
+
 int acquire_arguments(PyObject *arguments, PyObject *keywords, int *limit_kind, double *limit)
 {
     static char *known[] = {"blocking", "timeout", NULL};
@@ -353,6 +364,7 @@ static PyMethodDef mutex_methods[] = {
     {"release", mutex_release, METH_NOARGS, NULL},
     {"locked", mutex_locked, METH_NOARGS, NULL},
     {"_entered_in", mutex_entered_in, METH_O, NULL},
+    {"_enter_at", mutex_enter_at, METH_O, NULL},
     {0},
 };
 

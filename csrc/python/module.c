@@ -148,7 +148,7 @@ static PyMethodDef native_methods[] = {
     {"want_events", native_want_events, METH_O, "want_events(outcomes): of which ends of waits aiolots._events is to hear."},
     {"readers", native_readers, METH_O, "readers(lock): [(mode, thread token, by a task)] of each share that is held."},
     {"living", native_living, METH_NOARGS, "living(): [(lock or held guard, thread token, by a task)] of all there are."},
-    {"exits", native_exits, METH_O, "exits(thing): (how many bound __exit__ it has, the generators that have one), or None."},
+    {"exits", native_exits, METH_O, "exits(thing): (how many statements will exit it, the generators that have an __exit__), or None."},
     {"note_locks", native_note_locks, METH_NOARGS, "note_locks(): from now on note each lock that is made."},
     {0},
 };

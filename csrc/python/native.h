@@ -250,7 +250,7 @@ void drain_port(PyObject *port, lots_mailbox *mailbox, int rung);
 Request *request_made(PyTypeObject *type);
 void request_unmade(Request *r);
 int bind_special_methods(PyTypeObject *type);
-PyObject *exits_what(PyObject *object); /* what it exits, if it is a bound __exit__ of ours; borrowed; else NULL */
+PyObject *bound_to(PyObject *object, const char *name); /* of a bound method of ours, and of that name: borrowed; else NULL */
 void derive_finished(void);
 void stop_iteration(PyObject *value); /* sets it, as the end of an await with that result */
 PySendResult stopped(PyObject **value); /* the result of the await whose end is set, which clears it; or PYGEN_ERROR */

@@ -162,10 +162,10 @@ static Py_hash_t bound_hash(PyObject *self)
     return (Py_hash_t)((((uintptr_t)b->self ^ (uintptr_t)b->binder) >> 4) & PY_SSIZE_T_MAX); /* never -1 */
 }
 
-PyObject *exits_what(PyObject *object)
+PyObject *bound_to(PyObject *object, const char *name)
 {
     Bound *b = (Bound *)object;
-    return Py_TYPE(object) == &BoundType && !strcmp(b->binder->method->ml_name, "__exit__") ? b->self : NULL;
+    return Py_TYPE(object) == &BoundType && !strcmp(b->binder->method->ml_name, name) ? b->self : NULL;
 }
 
 PyTypeObject BoundType = {
