@@ -5,8 +5,8 @@ statement that is being executed mostly nothing is seen but that the `__exit__` 
 statement that is just being entered has one too, and an `__enter__` besides.
 
 Each look walks through all objects, some milliseconds: it is for when an error is about to be raised. What gc.freeze() has put
-away is not seen. Nothing is known without a GIL, by which other threads stand still, and with the front in Python, for want of a
-list of all objects (csrc/python/readers.c says what is wrong with that).
+away is not seen. Nothing is known without a GIL, by which other threads stand still, and with the front in Python, for want of
+a list of all objects (csrc/python/readers.c says what is wrong with that).
 """
 
 from __future__ import annotations

@@ -101,7 +101,8 @@ def holdings(
             found += _look_at(asked, frame, opened, code.asks, guards)
     for entry in guards.found.values():
         mode = _MODES.get(type(entry[0]).__name__, MUTEX)
-        if matters(mode) and _is_theirs(entry, asked.frames):
+        # Once more at the end: when nobody else has it, nobody else can release it, but may have done so just before.
+        if matters(mode) and _is_theirs(entry, asked.frames) and entry[0]._holds() and matters(mode):
             found.append(Holding(mode, place(entry[0]._site)))
     return found
 

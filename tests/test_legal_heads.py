@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aiolots import FairMutex, Mutex, RwLock
+from aiolots import FairMutex, Mutex, RwLock, _statements
 from aiolots.compat import threading as compat
 from tests.test_legal_holds import End, Owner, assert_waits
 from tests.worlds import InThread, assert_idle, in_thread, wait_until, wait_until_parked
@@ -218,3 +218,25 @@ def test_another_condition_by_now(make: Callable[[], Any]) -> None:
                 pass
 
     assert_waits(make(), program)
+
+
+def test_a_guard_that_is_released_while_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By another thread, which then has it no more: the references that are left are all this thread's."""
+    lock, kept = RwLock(), list[Any]()
+    looks = _statements._is_theirs
+
+    def look(*given: Any) -> bool:
+        while kept:
+            kept.pop().release()
+        return looks(*given)
+
+    def program() -> None:
+        with lock.write() as guard:
+            kept.append(guard)
+            with lock.read() as again:
+                assert again
+
+    monkeypatch.setattr(_statements, "_is_theirs", look)
+    in_thread(program).join()
+    assert_idle(lock)
+    assert not kept
