@@ -67,7 +67,7 @@ class Code(NamedTuple):
 
     def opened(self, at: int) -> list[With]:
         """Return the statements whose blocks an instruction is in, innermost first."""
-        return [self.withs[target] for target in _around(self.handlers, at) if target in self.withs] if self.withs else []
+        return [self.withs[target] for target in _around(self.handlers, at) if target in self.withs]
 
 
 _codes: dict[int, Code] = {}

@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 from aiolots import _exits, _heads, _living
 from aiolots._front import NATIVE
 from aiolots._heads import NOTHING, REQUESTS, With
-from aiolots._holds import _LOCKS, _MODES
+from aiolots._holds import _MODES
 from aiolots._lib import MUTEX
 from aiolots._refusals import place
 
@@ -81,6 +81,7 @@ class _Asked(NamedTuple):
     frames: list[FrameType]
     matters: Callable[[int], bool]  # whether a hold in that mode would be an error
     may_be: Callable[[int], bool]  # whether the thread may have that token
+    known: list[list[Any]]  # the guards by which the thread holds it, once they were looked for
 
 
 def holdings(
@@ -91,14 +92,16 @@ def holdings(
     The caller sees to it that the calls stand still: they are its own, or of a thread that sleeps. matters(mode) is whether
     such a hold would be an error, may_be(token) whether the thread may have that token.
     """
-    is_mutex = not _LOCKS.isdisjoint(type(lock).__mro__) and _heads.is_ours(type(lock), "_entered_in", *_METHODS)
-    asked = _Asked(lock, is_mutex, list(frames), matters, may_be)
+    asked = _Asked(lock, hasattr(type(lock), "_entered_in"), list(frames), matters, may_be, [])
     guards, found = _Guards(lock), list[Holding]()
     for frame in asked.frames:
         code = _heads.code_of(frame.f_code)
-        opened = code.opened(frame.f_lasti)
-        if not code.says_nothing and (opened or code.asks):
+        if code.says_nothing:
+            continue
+        opened = code.opened(frame.f_lasti) if code.withs else []
+        if opened or code.asks:
             found += _look_at(asked, frame, opened, code.asks, guards)
+    asked.known.clear()  # references, which are counted
     for entry in guards.found.values():
         mode = _MODES.get(type(entry[0]).__name__, MUTEX)
         # Once more at the end: when nobody else has it, nobody else can release it, but may have done so just before.
@@ -107,15 +110,18 @@ def holdings(
     return found
 
 
+def _holding(mode: int, frame: FrameType, statement: With) -> Holding:
+    return Holding(mode, place((frame.f_code, statement.at)))
+
+
 def _look_at(asked: _Asked, frame: FrameType, opened: list[With], asks: bool, guards: _Guards) -> Iterator[Holding]:
     """Yield what the statements of a frame hold; see what guards it has in its variables."""
     entered = asked.lock._entered_in(frame.f_code) if asked.is_mutex and opened else -1
     for statement in opened:
-        here = Holding(MUTEX, place((frame.f_code, statement.at)))
         if not (statement.target or statement.stays or statement.makes_a_guard or statement.head == entered):
             # What leads to it is not known, but what is held is.
             if statement.called and statement.drops and asked.matters(MUTEX):
-                yield from _by_guard(asked, statement, frame, here)
+                yield from _by_guard(asked, statement, frame)
             continue
         variables = frame.f_locals
         thing = _heads.look_up(frame, variables, statement)
@@ -127,20 +133,24 @@ def _look_at(asked: _Asked, frame: FrameType, opened: list[With], asks: bool, gu
             if not statement.method and not statement.target:
                 guards.see(thing, in_statement=statement.stays)
         elif thing is asked.lock and statement.stays and not statement.method:
-            if asked.is_mutex and asked.matters(MUTEX):
-                yield here
+            if _releases_itself(asked) and asked.matters(MUTEX):
+                yield _holding(MUTEX, frame, statement)
         elif statement.head == entered:
             leads_there = not statement.called and (thing is asked.lock or _stands_for(thing, asked.lock))
-            if asked.matters(MUTEX) and _is_entered_by(asked, statement, frame, leads_there=leads_there):
-                yield here
+            if (
+                asked.matters(MUTEX)
+                and _releases_itself(asked)
+                and _is_entered_by(asked, statement, frame, leads_there=leads_there)
+            ):
+                yield _holding(MUTEX, frame, statement)
         elif statement.makes_a_guard and thing is asked.lock:
             mode = REQUESTS[statement.method]
             if statement.stays and _heads.is_ours(type(thing), statement.method) and asked.matters(mode):
-                yield here._replace(mode=mode)
+                yield _holding(mode, frame, statement)
             elif not statement.stays and asked.matters(mode):
-                yield from _by_guard(asked, statement, frame, here, leads_there=True)
+                yield from _by_guard(asked, statement, frame, leads_there=True)
         elif statement.makes_a_guard and asked.matters(MUTEX):
-            yield from _by_guard(asked, statement, frame, here)
+            yield from _by_guard(asked, statement, frame)
         thing = given = variables = NOTHING  # references to guards, which are counted
     if asks:
         for thing in frame.f_locals.values():
@@ -149,6 +159,11 @@ def _look_at(asked: _Asked, frame: FrameType, opened: list[With], asks: bool, gu
 
 
 # --- a mutex that was entered -------------------------------------------------------------------------------------------
+
+
+def _releases_itself(asked: _Asked) -> bool:
+    """Whether a `with` of it is a mutex's, and as we wrote it: its end releases it, and nothing else does."""
+    return asked.is_mutex and _heads.is_ours(type(asked.lock), "_entered_in", *_METHODS)
 
 
 def _stands_for(thing: Any, lock: Any) -> bool:
@@ -170,21 +185,24 @@ def _is_entered_by(asked: _Asked, statement: With, frame: FrameType, *, leads_th
 # --- a guard that nobody gets to see ------------------------------------------------------------------------------------
 
 
-def _by_guard(
-    asked: _Asked, statement: With, frame: FrameType, here: Holding, *, leads_there: bool = False
-) -> Iterator[Holding]:
+def _by_guard(asked: _Asked, statement: With, frame: FrameType, *, leads_there: bool = False) -> Iterator[Holding]:
     """Yield what the thread holds by guards that the head of this statement asked for."""
     code, lock = frame.f_code, asked.lock
     if not NATIVE:  # where each was asked for is noted; who else refers to it is not known
         for holder in list(lock._holders.values()) if leads_there and not _heads.may_be_suspended(code) else ():
             theirs = asked.may_be(holder.thread) and not holder.is_task
             if theirs and statement.asked_for(holder.site, code) and asked.matters(holder.mode):
-                yield here._replace(mode=holder.mode)
+                yield _holding(holder.mode, frame, statement)
         return
-    held = [guard for guard, token, by_task in _living.held_guards() if asked.may_be(token) and not by_task]
-    found = [guard for guard in held if guard._lock is lock and statement.asked_for(guard._site, code)]
-    del held
-    for guard in found:
+    if not asked.known:
+        held = _living.held_guards()
+        asked.known.append(
+            [guard for guard, token, by_task in held if guard._lock is lock and asked.may_be(token) and not by_task]
+        )
+        del held
+    for guard in asked.known[0]:
+        if not statement.asked_for(guard._site, code):
+            continue
         # The list's, this variable's, the argument's, and that of the statement's exit.
         if sys.getrefcount(guard) != 4 or weakref.getweakrefcount(guard):
             continue
@@ -194,7 +212,7 @@ def _by_guard(
             continue
         mode = _MODES.get(type(guard).__name__, MUTEX)
         if guard._holds() and asked.matters(mode):
-            yield here._replace(mode=mode)
+            yield _holding(mode, frame, statement)
 
 
 # --- a guard in a variable ----------------------------------------------------------------------------------------------
