@@ -24,10 +24,11 @@ _SUSPENDS = 0x20 | 0x80 | 0x200  # inspect.CO_GENERATOR, CO_COROUTINE, CO_ASYNC_
 _ASKS = frozenset({"acquire", *REQUESTS, *(f"try_{name}{how}" for name in REQUESTS for how in ("", "_for", "_until"))})
 _MOST_CODES = 4000
 _BEFORE_WITH = dis.opmap.get("BEFORE_WITH", -1)  # -1: this interpreter has another way, which is not understood
-_VARIABLES = tuple(f"LOAD_{kind}" for kind in ("FAST", "GLOBAL", "NAME", "DEREF", "CLASSDEREF", "FROM_DICT_OR_"))
-_VARIABLES += ("STORE_FAST_LOAD_FAST",)
+_LOADS = ("FAST", "GLOBAL", "NAME", "DEREF", "CLASSDEREF", "FROM_DICT_OR_")
+_VARIABLES = ("STORE_FAST_LOAD_FAST", *(f"LOAD_{kind}" for kind in _LOADS))
 _DICTS = (dict, collections.defaultdict, collections.OrderedDict)
 _PLAIN_KEYS = (str, int, bytes)
+_get: Any = dict.get
 
 ATTRIBUTE, CONSTANT, VARIABLE = range(3)
 
@@ -213,7 +214,7 @@ def _variable(frame: FrameType, variables: Any, name: str) -> Any:
 
 def _item(thing: Any, key: Any) -> Any:
     if type(thing) in _DICTS and type(key) in _PLAIN_KEYS:
-        return dict.get(thing, key, NOTHING)
+        return _get(thing, key, NOTHING)
     if type(thing) in (list, tuple) and type(key) is int and -len(thing) <= key < len(thing):
         return thing[key]
     return NOTHING
@@ -250,10 +251,10 @@ def _is_descriptor(thing: Any, method: str) -> bool:
     return any(method in vars(base) for base in type(thing).__mro__)
 
 
-def is_ours(kind: type, *methods: str) -> bool:
-    """Whether these methods of a class are as we wrote them."""
+def is_ours(thing: Any, *methods: str) -> bool:
+    """Whether these methods of an object are as we wrote them."""
     for method in methods:
-        owner = next((base for base in kind.__mro__ if method in vars(base)), None)
+        owner = next((base for base in type(thing).__mro__ if method in vars(base)), None)
         if owner is None or owner.__module__.partition(".")[0] != "aiolots":
             return False
     return True

@@ -92,7 +92,7 @@ def holdings(
     The caller sees to it that the calls stand still: they are its own, or of a thread that sleeps. matters(mode) is whether
     such a hold would be an error, may_be(token) whether the thread may have that token.
     """
-    asked = _Asked(lock, hasattr(type(lock), "_entered_in"), list(frames), matters, may_be, [])
+    asked = _Asked(lock, hasattr(lock, "_entered_in"), list(frames), matters, may_be, [])
     guards, found = _Guards(lock), list[Holding]()
     for frame in asked.frames:
         code = _heads.code_of(frame.f_code)
@@ -145,7 +145,7 @@ def _look_at(asked: _Asked, frame: FrameType, opened: list[With], asks: bool, gu
                 yield _holding(MUTEX, frame, statement)
         elif statement.makes_a_guard and thing is asked.lock:
             mode = REQUESTS[statement.method]
-            if statement.stays and _heads.is_ours(type(thing), statement.method) and asked.matters(mode):
+            if statement.stays and _heads.is_ours(thing, statement.method) and asked.matters(mode):
                 yield _holding(mode, frame, statement)
             elif not statement.stays and asked.matters(mode):
                 yield from _by_guard(asked, statement, frame, leads_there=True)
@@ -163,12 +163,12 @@ def _look_at(asked: _Asked, frame: FrameType, opened: list[With], asks: bool, gu
 
 def _releases_itself(asked: _Asked) -> bool:
     """Whether a `with` of it is a mutex's, and as we wrote it: its end releases it, and nothing else does."""
-    return asked.is_mutex and _heads.is_ours(type(asked.lock), "_entered_in", *_METHODS)
+    return asked.is_mutex and _heads.is_ours(asked.lock, "_entered_in", *_METHODS)
 
 
 def _stands_for(thing: Any, lock: Any) -> bool:
     """Whether it is a condition whose `with` is one of the lock."""
-    return _heads.is_ours(type(thing), "_enters_its_lock", "__enter__", "__exit__") and thing._lock is lock
+    return _heads.is_ours(thing, "_enters_its_lock", "__enter__", "__exit__") and thing._lock is lock
 
 
 def _is_entered_by(asked: _Asked, statement: With, frame: FrameType, *, leads_there: bool) -> bool:

@@ -71,15 +71,19 @@ def taken(held: Any) -> None:
     if task is None:  # no loop runs here; or it calls a function, which cannot be suspended
         return
     number, lock = 0, getattr(held, "_lock", held)
-    if hasattr(type(lock), _OWNED):
+    if _has(lock, _OWNED):
         note = lock._owner_note
         if note is None or note[2] or (lock is held and _times.get(held) == note[4]):
             return  # that hold is of the task's form; or a level was noted before, and it is one and the same hold
         if lock is held:
             number = _times[held] = note[4]
-    elif not hasattr(held, "_site") and not hasattr(type(held), _PERMITS):
+    elif not hasattr(held, "_site") and not _has(held, _PERMITS):
         number = _times[held] = _times.get(held, 0) + 1
     _loops.call_soon(loop, functools.partial(_look, weakref.ref(held), number, weakref.ref(task), _here()))
+
+
+def _has(held: Any, name: str) -> bool:
+    return any(name in vars(kind) for kind in type(held).__mro__)
 
 
 def _here() -> tuple[CodeType, int]:
@@ -113,10 +117,10 @@ def _look(held_ref: weakref.ref[Any], number: int, task_ref: weakref.ref[Any], s
 
 
 def _is_held(held: Any, number: int, task: Any, coroutine: Any) -> bool:
-    if hasattr(type(held), _OWNED):
+    if _has(held, _OWNED):
         note = held._owner_note
         return note is not None and note[0] is task and note[3] > 0 and note[4] == number
-    if hasattr(type(held), _PERMITS):  # what the task will give back: any other permit somebody else may
+    if _has(held, _PERMITS):  # what the task will give back: any other permit somebody else may
         return any(thing is held and method == "__exit__" for thing, method in tasks_of.in_hand_of(coroutine))
     if not number:
         return bool(held._holds())
