@@ -22,6 +22,7 @@ FREETHREADED_TESTS = $(wildcard tests/test_contract_*.py tests/test_scenarios_*.
   tests/test_audit.py tests/test_living.py tests/test_pytest_plugin.py tests/test_deadlock_check.py tests/test_deadlock_reports.py \
   tests/test_lock_order.py tests/test_lock_timeout_report.py $(wildcard tests/test_tracking*.py) \
   tests/test_troubles.py tests/test_watchdog.py $(wildcard tests/test_console*.py) \
+  $(wildcard tests/test_certain_[dgs]*.py tests/test_legal_*.py) tests/test_suspended_guard.py \
   $(wildcard tests/test_native_spares*.py) $(wildcard tests/test_lowlevel_*.py tests/test_compat_[at]*.py)
 FREETHREADED_PEERS = aiologic aiorwlock anyio fasteners readerwriterlock matplotlib uvloop ft_utils cereggii
 

@@ -12,7 +12,7 @@ import contextlib
 import dis
 from collections.abc import Iterator
 from types import CodeType, FrameType, MemberDescriptorType, ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from aiolots import _owners
 from aiolots._lib import MUTEX, READ, READ_RECURSIVE, UPGRADABLE, WRITE
@@ -28,7 +28,7 @@ _LOADS = ("FAST", "GLOBAL", "NAME", "DEREF", "CLASSDEREF", "FROM_DICT_OR_")
 _VARIABLES = ("STORE_FAST_LOAD_FAST", *(f"LOAD_{kind}" for kind in _LOADS))
 _DICTS = (dict, collections.defaultdict, collections.OrderedDict)
 _PLAIN_KEYS = (str, int, bytes)
-_get: Any = dict.get
+_get = cast("Any", dict).get
 
 ATTRIBUTE, CONSTANT, VARIABLE = range(3)
 

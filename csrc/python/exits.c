@@ -17,6 +17,8 @@ typedef struct {
     PyObject *by_generators; /* a list, of which there is one reference: ours */
 } Look;
 
+#if !defined(Py_GIL_DISABLED)
+
 static int find_exits(PyObject *object, void *argument)
 {
     Look *look = argument;
@@ -53,6 +55,8 @@ static int find_referrers(PyObject *object, void *argument)
     }
     return !look->kept;
 }
+
+#endif
 
 /* (how many statements are being executed, the generators and coroutines that refer to an exit), or None: others have one too,
  * or that is not known. */
