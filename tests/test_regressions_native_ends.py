@@ -1,13 +1,18 @@
-"""What a review of the native front found, continued: ends that no code of ours sees. A thread that the interpreter ends where it
-asks for the GIL, and threads that are not there in a forked child."""
+"""What a review of the native front found, continued: ends that no code of ours sees.
+
+A thread that the interpreter ends where it asks for the GIL, threads that are not there in a forked child, and locks that only
+the collector can free.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
+from typing import Any
 
 import pytest
 
-from aiolots import _front
+from aiolots import FairMutex, Mutex, ReentrantMutex, RwLock, _front
 from tests.test_regressions_races import FREE_THREADED, run
 
 native = pytest.mark.skipif(not _front.NATIVE, reason="about the C types")
@@ -42,7 +47,7 @@ while len(_waiters._infos(mutex._word)) + len(_waiters._infos(lock._word)) < 6:
 
 @native
 def test_the_interpreter_ends_while_daemon_threads_wait() -> None:
-    """They look whether somebody joins them, queued; the first look comes after 50 ms. An op on a stack that is gone was woken."""
+    """They look whether somebody joins them, queued; the first time after 50 ms. Ops on stacks that are gone were woken."""
     run(DAEMONS)
 
 
@@ -75,7 +80,81 @@ os._exit(0)
 
 
 @native
-@pytest.mark.skipif(not FREE_THREADED or not hasattr(os, "fork"), reason="the tables have a mutex of their own with the GIL off only")
+@pytest.mark.skipif(not FREE_THREADED or not hasattr(os, "fork"), reason="the GIL guards the tables")
 def test_forks_while_threads_fight_for_the_tables() -> None:
     """A thread that was stopped for the fork had just been given them. Who forks waited for it, and it for who forks."""
     run(FORKS)
+
+
+FORKED_IN_A_HANDLER = """
+import os, signal, threading
+from aiolots import Mutex, RwLock, _waiters
+
+mutex, lock = Mutex(), RwLock()
+waits = [(mutex.acquire, mutex, {"timeout": 0.2}), (lock.try_write_for(0.2).acquire, lock, {})]
+for waiting, on, how in waits:
+    held, end, child = threading.Event(), threading.Event(), []
+
+    def hold():
+        with on.lock() if on is mutex else on.write():
+            held.set()
+            end.wait()
+
+    def fork(*_):
+        child.append(os.fork())
+        if child[0]:
+            assert os.waitpid(child[0], 0)[1] == 0
+            end.set()  # that one has got nothing, and here the wait goes on
+
+    def kick():
+        while not _waiters._infos(on._word):
+            pass
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+    signal.signal(signal.SIGUSR1, fork)
+    threads = [threading.Thread(target=f, daemon=True) for f in (hold, kick)]
+    threads[0].start()
+    held.wait()
+    threads[1].start()
+    got = None
+    try:
+        got = waiting(**how)
+    except RuntimeError as error:
+        if child and not child[0]:
+            assert "forked" in str(error), error
+    if child and not child[0]:
+        os._exit(1 if got else 0)
+    for thread in threads:
+        thread.join()
+    if got is True:
+        mutex.release()
+    elif got:
+        got.release()
+print("fine")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_signal_handler_forks_while_its_thread_waits() -> None:
+    """The child's thread has not got what another one holds; with the pthread parker its op is gone, and it was told it had."""
+    run(FORKED_IN_A_HANDLER)
+
+
+# --- the collector ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [Mutex, FairMutex, ReentrantMutex, RwLock])
+def test_a_lock_that_protects_its_own_guard_is_collected(make: Any) -> None:
+    """Of a weak reference nothing would be heard: the collector clears those of what it cannot free as well."""
+
+    def alive() -> int:
+        gc.collect()
+        return sum(type(thing) is make for thing in gc.get_objects())
+
+    before = alive()
+    lock = make()
+    guard = (lock.write() if make is RwLock else lock.lock()).acquire()
+    guard.value = guard
+    guard.release()
+    del lock, guard
+    assert alive() == before
