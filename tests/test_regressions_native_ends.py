@@ -6,14 +6,17 @@ the collector can free.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from aiolots import FairMutex, Mutex, ReentrantMutex, RwLock, _front
 from tests.test_regressions_races import FREE_THREADED, run
+from tests.worlds import assert_idle, in_thread
 
 native = pytest.mark.skipif(not _front.NATIVE, reason="about the C types")
 
@@ -138,6 +141,40 @@ print("fine")
 def test_a_signal_handler_forks_while_its_thread_waits() -> None:
     """The child's thread has not got what another one holds; with the pthread parker its op is gone, and it was told it had."""
     run(FORKED_IN_A_HANDLER)
+
+
+# --- memory -------------------------------------------------------------------------------------------------------------
+
+
+@native
+@pytest.mark.parametrize("make", [Mutex, ReentrantMutex])
+def test_no_memory_at_the_end_of_a_wait(make: Any) -> None:
+    """`async with mutex` has got it: what says so, from 3.12 on a StopIteration, must not fail, for nobody would release it."""
+    testing = pytest.importorskip("_testcapi", reason="needs allocations that fail")
+
+    async def use(mutex: Any) -> None:
+        async with mutex:
+            pass
+
+    async def wait(failing: int) -> None:
+        mutex = make()
+        guard = in_thread(lambda: mutex.lock().acquire()).join()
+        steps = use(mutex)
+        future = steps.send(None)
+        future._asyncio_future_blocking = False  # as a task does
+        guard.release()
+        await future
+        with suppress(MemoryError, StopIteration):
+            testing.set_nomemory(failing, failing + 1)
+            try:
+                steps.send(None)
+            finally:
+                testing.remove_mem_hooks()
+        steps.close()
+        assert_idle(mutex)
+
+    for failing in range(12):
+        asyncio.run(wait(failing))
 
 
 # --- the collector ------------------------------------------------------------------------------------------------------
