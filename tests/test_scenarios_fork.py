@@ -194,8 +194,8 @@ def test_r36_child_has_a_keeper_of_its_own(kind: str) -> None:
 
 @pytest.mark.skipif(
     not getattr(sys, "_is_gil_enabled", lambda: True)(),
-    reason="a free-threaded CPython 3.13 forks without stopping its threads: the child may wait for ever for one of the "
-    "interpreter's own object locks, whatever locks it was about; the native hammer below is for it",
+    reason="a thread that a free-threaded CPython has stopped for the fork may have been given one of the interpreter's own "
+    "object locks just then: the child may wait for it for ever, whatever locks it was about; see the native hammer below",
 )
 def test_r36_fork_while_locks_are_hammered() -> None:
     """Wherever the other threads are, in a bucket's critical section too, the child can walk every bucket."""

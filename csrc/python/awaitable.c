@@ -39,7 +39,16 @@ static PyObject *awaiting_send_method(PyObject *self, PyObject *value)
     return as_iterator(answer, result);
 }
 
-static PyObject *awaiting_next(PyObject *self) { return awaiting_send_method(self, Py_None); }
+static PyObject *awaiting_next(PyObject *self)
+{
+    PyObject *result;
+    PySendResult answer = awaiting_send(self, Py_None, &result);
+    if (answer == PYGEN_RETURN && result == Py_None) { /* a StopIteration without a value. A mutex is held: no memory may be wanted */
+        Py_DECREF(result);
+        return NULL;
+    }
+    return as_iterator(answer, result);
+}
 
 static PyObject *throw_inside(PyObject *self, PyObject *arguments)
 {

@@ -57,8 +57,11 @@ static PyObject *attributes_here(PyObject *local)
         PyObject *found = PyObject_GetAttr(local, names.s___dict__);
         if (!found)
             return NULL;
+        PyObject *old = attributes;
         thread = here;
-        Py_XSETREF(attributes, found);
+        attributes = Py_NewRef(found);
+        Py_XDECREF(old); /* of a thread that may have ended: anything may run, and ask here for another one's */
+        return found;
     }
     return Py_NewRef(attributes);
 #endif

@@ -103,7 +103,7 @@ static int borrow_docs(PyMethodDef *methods, const char *kind)
     for (PyMethodDef *m = methods; m->ml_name; m++) {
         PyObject *doc = m->ml_doc ? Py_NewRef(Py_None) : PyObject_CallFunction(names.documentation_of, "ss", kind, m->ml_name);
         if (doc && doc != Py_None)
-            m->ml_doc = PyUnicode_AsUTF8(doc); /* kept by its module */
+            m->ml_doc = PyUnicode_AsUTF8(Py_NewRef(doc)); /* kept for good, as the method is */
         Py_XDECREF(doc);
         if (!doc || PyErr_Occurred())
             return -1;

@@ -379,6 +379,13 @@ static int reentrant_traverse(PyObject *self, visitproc visit, void *arg)
     return MutexBaseType.tp_traverse(self, visit, arg);
 }
 
+/* Said here too: what has a tp_traverse of its own inherits no tp_clear. */
+static int reentrant_clear(PyObject *self)
+{
+    Py_CLEAR(((Reentrant *)self)->task);
+    return MutexBaseType.tp_clear(self);
+}
+
 static void reentrant_dealloc(PyObject *self)
 {
     PyObject_GC_UnTrack(self);
@@ -431,6 +438,7 @@ PyTypeObject ReentrantBaseType = {
     .tp_basicsize = sizeof(Reentrant),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
     .tp_traverse = reentrant_traverse,
+    .tp_clear = reentrant_clear,
     .tp_dealloc = reentrant_dealloc,
     .tp_as_async = &reentrant_async,
     .tp_methods = reentrant_methods,

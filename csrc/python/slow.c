@@ -234,6 +234,10 @@ int block(Lock *lock, unsigned mode, int limit_kind, double limit, int *timed_ou
         take_back();
     if (tell(lock, &op, mode, answer, who))
         return -1;
+    if (answer != LOTS_READY && answer != LOTS_TIMED_OUT) { /* fork.c: with the pthread parker the child has no such op */
+        PyErr_Format(PyExc_RuntimeError, "%R: the process was forked by a signal handler while this thread waited", lock);
+        return -1;
+    }
     *timed_out = answer == LOTS_TIMED_OUT;
     return 0;
 }

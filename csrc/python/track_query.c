@@ -236,8 +236,12 @@ PyMethodDef tracking_methods[] = {
 #ifdef Py_GIL_DISABLED
 #include <pthread.h>
 
-/* The child gets the tables whole, and not taken by a thread that it does not have. With a GIL, who forks has it. */
-int tracking_at_fork(void) { return pthread_atfork(take_tables, give_tables, give_tables); }
+/* Who forks has stopped all other threads, in between two bytecodes or where they wait for a mutex of the interpreter's: the
+ * tables are whole. One may have been given them just then, without having run since, so to take them here could take for ever;
+ * and in the child nobody has them. */
+static void renew_tables(void) { tables = (PyMutex){0}; }
+
+int tracking_at_fork(void) { return pthread_atfork(NULL, NULL, renew_tables); }
 #else
 int tracking_at_fork(void) { return 0; }
 #endif
