@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from aiolots import _asyncio_graph as tasks_of
-from aiolots import _certain, _loops, _owners, _statements, _wait_graph
+from aiolots import _certain, _loops, _owners, _statements, _telling, _wait_graph
 from aiolots._certain import text
 from aiolots._errors import DeadlockError
 from aiolots._holds import Hold, InHand
@@ -161,6 +161,6 @@ def _end(port: Port, info: _Info, report: str) -> None:
     ticket = _wait_graph.ticket_of(info)
     future = port.waiting.get(info.cookie)
     if future is not None and not future.done():
-        seen = _wait_graph.look(ask=True)
+        seen = _wait_graph.look(ask=_telling.PATIENCE)
         if any(step.need.wait.identity == ticket for cycle in _wait_graph.cycles(seen) for step in cycle):
             _throw(future, DeadlockError(report))

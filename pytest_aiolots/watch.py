@@ -25,7 +25,7 @@ from typing import Any
 
 import pytest
 
-from aiolots import DeadlockError, _cycles, _wait_graph
+from aiolots import DeadlockError, _cycles, _telling, _wait_graph
 from aiolots import _task_graph as tasks_of
 from aiolots._cycles import Cycle
 from pytest_aiolots.report import hang_report, text_of
@@ -212,10 +212,10 @@ def message(why: str) -> str:
 
 def _find(seconds_of: Callable[[_wait_graph.Wait], float | None]) -> list[tuple[Cycle, Key, list[tuple[str, int]]]]:
     """As aiolots.deadlock.check does, with what tells the cycles apart and who is in them."""
-    first = _wait_graph.look(ask=True)
+    first = _wait_graph.look(ask=_telling.PATIENCE)
     if not first.stuck or not (cycles := _wait_graph.cycles(first)):
         return []
-    later = _wait_graph.look(ask=True)
+    later = _wait_graph.look(ask=_telling.PATIENCE)
     return [
         (
             _cycles.report(cycle, later, seconds_of),
