@@ -36,7 +36,7 @@ from aiolots._told import Hand, Told, ToldLoop, calls_from, calls_of
 
 PATIENCE = 0.5  # seconds, of who is in somebody's way
 LONG_PATIENCE = 3.0  # of a thread that does nothing else: on a machine that has too much to do
-_PAUSE = 0.0005
+_PAUSE, _LONGEST_PAUSE = 0.0005, 0.05
 _YOUNG = 10_000_000  # ns; twice as long as until a thread tells
 
 
@@ -167,7 +167,7 @@ def ask(youngest: int, patience: float) -> Telling:
 def _ask(here: Iterable[ToldLoop], youngest: int, patience: float) -> Telling:
     told = {id(loop.loop): loop for loop in here}
     questions: dict[int, _Question | None] = {}
-    end = time.monotonic() + patience
+    end, pause = time.monotonic() + patience, _PAUSE
     makes, runs = _by_workers()
     while True:
         told |= {id(loop.loop): loop for loops in list(_watched.standing_loops.values()) for loop in loops}
@@ -180,7 +180,9 @@ def _ask(here: Iterable[ToldLoop], youngest: int, patience: float) -> Telling:
             break
         if time.monotonic() > end:
             break
-        time.sleep(_PAUSE)
+        time.sleep(pause)
+        # Longer each time: who tells has all threads stopped (gc.get_referents), and waits for those that are at something.
+        pause = min(2 * pause, _LONGEST_PAUSE)
         makes, runs = _by_workers()
     told = {key: question.answer for key, question in questions.items() if question is not None and question.answer} | told
     complete = all(key in told for key in known) and "trio" not in sys.modules  # of which not every run is known
