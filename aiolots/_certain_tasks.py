@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from aiolots import _asyncio_graph as tasks_of
-from aiolots import _certain, _loops, _owners, _statements, _troubles, _wait_graph
+from aiolots import _certain, _loops, _owners, _statements, _telling, _troubles, _wait_graph
 from aiolots._certain import text
 from aiolots._errors import DeadlockError
 from aiolots._holds import Hold, InHand
@@ -180,7 +180,7 @@ def _end(port: Port, info: _Info, report: str) -> None:
     ticket = _wait_graph.ticket_of(info)
     future = port.waiting.get(info.cookie)
     if future is not None and not future.done():
-        with _wait_graph.look(ask=True) as seen:
+        with _wait_graph.look(ask=_telling.PATIENCE) as seen:
             there = any(step.need.wait.identity == ticket for cycle in _wait_graph.cycles(seen) for step in cycle)
         if there:
             _throw(future, DeadlockError(report))

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from aiolots import _owners, _threads, _wait_graph
+from aiolots import _owners, _telling, _threads, _wait_graph
 from aiolots import _task_graph as tasks_of
 from aiolots._holds import Hold, InHand, Node, holds_of
 from aiolots._waiters import _Info, _infos, _word_of, contended
@@ -75,7 +75,7 @@ class Moment:
         since.look()
         self.since = since
         self.now = time.monotonic()
-        self.look = _wait_graph.look(everybody=True, ask=True)
+        self.look = _wait_graph.look(everybody=True, ask=_telling.PATIENCE)
         holds: dict[int, list[Hold]] = {}
         for hold in self.look.holds:
             holds.setdefault(hold.lock.address, []).append(hold)

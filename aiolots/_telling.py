@@ -10,8 +10,8 @@
 A loop is never kept from anything: it tells, and goes on. What it told may be old when it is read, as with any look; the next
 one asks again, after all that the loop was about to do: so who is found in the same wait twice has not run in between.
 
-Who asks waits for PATIENCE at most; not at all for a loop that has not answered an earlier question, until it does. No lock is
-taken. Of two loops that ask each other, each finds what the other one told before it asked.
+Who asks waits for as long as it says, at most; not at all for a loop that has not answered an earlier question, until it
+does. No lock is taken. Of two loops that ask each other, each finds what the other one told before it asked.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ from aiolots._lib import lib
 from aiolots._mapping import MappedGuard
 from aiolots._told import Hand, Told, ToldLoop, calls_from, calls_of
 
-PATIENCE = 0.5  # seconds
-_PAUSE = 0.0005
+PATIENCE = 0.5  # seconds, of who is in somebody's way
+LONG_PATIENCE = 3.0  # of a thread that does nothing else: on a machine that has too much to do
+_PAUSE, _LONGEST_PAUSE = 0.0005, 0.05
 _YOUNG = 10_000_000  # ns; twice as long as until a thread tells
 
 
@@ -115,15 +116,15 @@ def _told_task(task: Any, loop: Any, hands: tuple[Hand, ...], exits: Counter[int
 class _Question:
     """Put to one loop; answered on its thread."""
 
-    def __init__(self, loop: Any) -> None:
+    def __init__(self, loop: Any, patience: float) -> None:
         self._loop: Any = weakref.ref(loop)
-        self.asked = time.monotonic()
+        self._end = time.monotonic() + patience
         self.answer: ToldLoop | None = None
         self.is_open = True
 
     def __call__(self) -> None:
         try:
-            if time.monotonic() - self.asked <= PATIENCE:  # else nobody waits for it any more
+            if self.is_awaited:  # else nobody waits for it any more
                 self.answer = next((told for told in _loops_here() if told.loop is self._loop()), None)
         finally:
             self.is_open = False
@@ -131,6 +132,11 @@ class _Question:
     def is_of(self, loop: Any) -> bool:
         """Whether it was put to that loop."""
         return self._loop() is loop
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for the answer still."""
+        return time.monotonic() <= self._end
 
     @property
     def is_over(self) -> bool:
@@ -141,8 +147,8 @@ class _Question:
 _open: dict[int, _Question] = {}  # by the id of the loop: the last one
 
 
-def ask(youngest: int) -> Telling:
-    """Ask every loop that runs. Waits for PATIENCE at most; takes no lock. From any thread, also in a signal handler.
+def ask(youngest: int, patience: float) -> Telling:
+    """Ask every loop that runs. Waits for so many seconds at most; takes no lock. From any thread, also in a signal handler.
 
     `youngest`: when the last one of the threads that wait for a lock began to, in nanoseconds of time.monotonic(): all of them
     are given the time to tell.
@@ -152,28 +158,31 @@ def ask(youngest: int) -> Telling:
     if mine:
         _watched.standing_loops[ident] = here
     try:
-        return _ask(here, youngest)
+        return _ask(here, youngest, patience)
     finally:
         if mine:
             _watched.standing_loops.pop(ident, None)
 
 
-def _ask(here: Iterable[ToldLoop], youngest: int) -> Telling:
+def _ask(here: Iterable[ToldLoop], youngest: int, patience: float) -> Telling:
     told = {id(loop.loop): loop for loop in here}
     questions: dict[int, _Question | None] = {}
-    end = time.monotonic() + PATIENCE
+    end, pause = time.monotonic() + patience, _PAUSE
     makes, runs = _by_workers()
     while True:
         told |= {id(loop.loop): loop for loops in list(_watched.standing_loops.values()) for loop in loops}
         # What has ended runs none of its tasks any more.
         known = {id(loop): loop for loop in (*tasks_of.every_loop(), *runs) if not getattr(loop, "is_closed", bool)()}
-        questions |= {key: _question_to(loop) for key, loop in known.items() if key not in told and key not in questions}
+        unasked = [key for key in known if key not in told and key not in questions]
+        questions |= {key: _question_to(known[key], patience) for key in unasked}
         is_young = time.monotonic_ns() < youngest + _YOUNG
         if not is_young and not any(q is not None and q.is_open and key not in told for key, q in questions.items()):
             break
         if time.monotonic() > end:
             break
-        time.sleep(_PAUSE)
+        time.sleep(pause)
+        # Longer each time: who tells has all threads stopped (gc.get_referents), and waits for those that are at something.
+        pause = min(2 * pause, _LONGEST_PAUSE)
         makes, runs = _by_workers()
     told = {key: question.answer for key, question in questions.items() if question is not None and question.answer} | told
     complete = all(key in told for key in known) and "trio" not in sys.modules  # of which not every run is known
@@ -195,15 +204,15 @@ def _by_workers() -> tuple[list[tuple[int, Any]], list[Any]]:
     return makes, runs
 
 
-def _question_to(loop: Any) -> _Question | None:
+def _question_to(loop: Any, patience: float) -> _Question | None:
     """Put a question to a loop, if it runs; None: it will not be answered."""
     library = _loops.library_of(loop)
     if not library.is_running(loop):
         return None
     before = _open.get(id(loop))
     if before is not None and before.is_of(loop) and before.is_open:
-        return before if time.monotonic() - before.asked < PATIENCE else None
-    question = _open[id(loop)] = _Question(loop)
+        return before if before.is_awaited else None
+    question = _open[id(loop)] = _Question(loop, patience)
     try:
         library.call_from_a_thread(loop, question)
     except RuntimeError:  # it has ended just now

@@ -134,13 +134,13 @@ def infos_of_locks() -> list[_Info]:
     return [i for i in _infos(NULL) if i.word and not i.expects and i.state == QUEUED]
 
 
-def look(*, everybody: bool = False, ask: bool = False) -> Look:
+def look(*, everybody: bool = False, ask: float = 0) -> Look:
     """Look at everything once. `everybody`: who waits with a limit too, for a picture of it all; nobody is found stuck then.
 
-    `ask`: where there is no GIL and anybody waits, loops are asked for their tasks, which takes a moment (_telling.PATIENCE at
-    most). Else no tasks are seen there.
+    `ask`: where there is no GIL and anybody waits, loops are asked for their tasks, which takes a moment, and at most so many
+    seconds. Else no tasks are seen there.
     """
-    asks = ask and not _nothing_moves_while_we_look()
+    asks = ask > 0 and not _nothing_moves_while_we_look()
     if asks:
         _telling.settle()
     infos = [(info, contended.get(info.word)) for info in (infos_of_locks() if everybody else _infos_without_limit())]
@@ -156,7 +156,7 @@ def look(*, everybody: bool = False, ask: bool = False) -> Look:
         seen.tasks = {id(task): task for task in tasks_of.every_task()}
         results += _thread_waits(seen)
     elif asks and (infos or everybody):
-        told = _telling.ask(max((info.since for info, _ in infos if info.thread), default=0))
+        told = _telling.ask(max((info.since for info, _ in infos if info.thread), default=0), ask)
         results += _what_was_told(seen, told)
     waits = [(node_of(info), info, lock) for info, lock in infos if lock is not None and _is_known(info, seen)]
     _task_waits(seen, results)

@@ -37,7 +37,7 @@ import time
 import warnings
 from collections.abc import Callable
 
-from aiolots import _certain, _certain_tasks, _cycles, _troubles, _wait_graph, _watched
+from aiolots import _certain, _certain_tasks, _cycles, _telling, _troubles, _wait_graph, _watched
 from aiolots._cycles import Cycle, Held, Owner
 from aiolots._seconds import checked
 
@@ -68,18 +68,20 @@ def is_immediate() -> bool:
 def check() -> list[Cycle]:
     """Look for deadlocks now. Returns each cycle once, of those that share an owner the shortest; none: an empty list.
 
-    Takes no lock, and never waits; but with the GIL off, half a second at most for event loops that do not answer. From any
+    Takes no lock, and never waits; but with the GIL off, a second at most for event loops that do not answer. From any
     thread, also in a signal handler. It goes through all threads and, where anybody
     waits for a lock without a limit, through the coroutines of all tasks.
     """
     return [cycle for cycle, _ in _check(lambda _wait: None)]
 
 
-def _check(seconds_of: Callable[[_wait_graph.Wait], float | None]) -> list[tuple[Cycle, frozenset[object]]]:
-    with _wait_graph.look(ask=True) as first:
+def _check(
+    seconds_of: Callable[[_wait_graph.Wait], float | None], patience: float = _telling.PATIENCE
+) -> list[tuple[Cycle, frozenset[object]]]:
+    with _wait_graph.look(ask=patience) as first:
         if not first.stuck or not (cycles := _wait_graph.cycles(first)):
             return []
-        with _wait_graph.look(ask=True) as later:
+        with _wait_graph.look(ask=patience) as later:
             confirmed = [cycle for cycle in cycles if _wait_graph.is_confirmed(cycle, later)]
             for cycle in confirmed:
                 _troubles.deadlock(cycle)
@@ -117,7 +119,11 @@ class _Watch:
         self._since = {ticket: self._since.get(ticket, now) for ticket in _wait_graph.tickets()}
         if self._since and min(self._since.values()) == now:
             return  # nobody waits for long; without anybody there may be a cycle of joins and awaits
-        found = _check(lambda wait: None if wait.lock is None else self._seconds(now, wait.identity))
+
+        def seconds_of(wait: _wait_graph.Wait) -> float | None:
+            return None if wait.lock is None else self._seconds(now, wait.identity)
+
+        found = _check(seconds_of, _telling.LONG_PATIENCE)
         new = [(cycle, key) for cycle, key in found if key not in self._reported]
         self._reported = {key for _, key in found}
         for cycle, key in new:

@@ -25,7 +25,7 @@ from typing import Any
 
 import pytest
 
-from aiolots import DeadlockError, _cycles, _troubles, _wait_graph
+from aiolots import DeadlockError, _cycles, _telling, _troubles, _wait_graph
 from aiolots import _task_graph as tasks_of
 from aiolots._cycles import Cycle
 from pytest_aiolots.report import hang_report, text_of
@@ -212,10 +212,10 @@ def message(why: str) -> str:
 
 def _find(seconds_of: Callable[[_wait_graph.Wait], float | None]) -> list[tuple[Cycle, Key, list[tuple[str, int]]]]:
     """As aiolots.deadlock.check does, with what tells the cycles apart and who is in them."""
-    with _wait_graph.look(ask=True) as first:
+    with _wait_graph.look(ask=_telling.PATIENCE) as first:
         if not first.stuck or not (cycles := _wait_graph.cycles(first)):
             return []
-        with _wait_graph.look(ask=True) as later:
+        with _wait_graph.look(ask=_telling.PATIENCE) as later:
             confirmed = [cycle for cycle in cycles if _wait_graph.is_confirmed(cycle, later)]
             for cycle in confirmed:
                 _troubles.deadlock(cycle)

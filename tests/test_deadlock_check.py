@@ -272,7 +272,7 @@ def test_a_cycle_that_dissolves_between_two_looks_is_none(monkeypatch: pytest.Mo
     wait_until_parked(mutex, 1)
     look, looks = _wait_graph.look, [0]
 
-    def look_and_dissolve(**how: bool) -> _wait_graph.Look:
+    def look_and_dissolve(**how: float) -> _wait_graph.Look:
         looks[0] += 1
         seen = look(**how)
         if looks[0] == 1:

@@ -147,7 +147,7 @@ def test_a_guard_that_a_task_of_a_busy_loop_has_too_is_not_held_for_ever(loops: 
 def test_another_loop_that_is_busy_is_in_nobodys_way(loops: list[LoopThread]) -> None:
     """Nothing but the tasks of the cycle refers to its guards."""
     a, b, task, thread = crossed(loops[0])
-    loops[1].call(lambda: loops[1].start_task(asyncio.sleep(3600)))  # time itself is tested: it never ends
+    loops[1].call(lambda: loops[1].start_task(asyncio.Event().wait()))
     busy = Busy(loops[1])
     wait_until(lambda: len(deadlock.check()) == 1)
     busy.end()
