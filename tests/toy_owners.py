@@ -161,7 +161,8 @@ class Touchy(Refusing):
 
     def dump(self, lock: Any) -> object:
         before = list(lock.holds)
-        time.sleep(0.001)
+        for _ in range(50):
+            time.sleep(0)
         if lock.holds != before:
             raise RuntimeError("it changed while it was looked at")
         return before
