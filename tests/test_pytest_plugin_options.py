@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
-import time
+from typing import NoReturn
 
 import pytest
 
 import aiolots
 from pytest_aiolots.held import Baseline
 from pytest_aiolots.settings import LEVELS, Settings, of_session, of_test
+from tests.lines import lines_of
 
 pytest_plugins = ["pytester"]
 
@@ -249,17 +251,19 @@ def test_cost_of_a_suite_of_empty_tests(pytester: pytest.Pytester) -> None:
         assert ratio < 1.5, (kind, took)
 
 
-def test_where_the_time_goes() -> None:
+def test_where_the_time_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is walked through as long as nothing is held: what a test costs grows with the locks alone."""
 
-    def cost() -> float:
-        began = time.perf_counter()
-        for _ in range(200):
-            assert Baseline.now().left() == []
-        return time.perf_counter() - began
+    def look() -> None:
+        assert Baseline.now().left() == []
 
+    def walk(*_: object) -> NoReturn:
+        raise AssertionError("the heap is walked through")
+
+    for name in ("get_objects", "get_referrers", "get_referents"):
+        monkeypatch.setattr(gc, name, walk)
     keep = [aiolots.Mutex() for _ in range(10)]
-    few = min(cost() for _ in range(5))
-    ballast = [[] for _ in range(300_000)]
-    assert min(cost() for _ in range(5)) < 3 * few
-    assert (len(keep), len(ballast)) == (10, 300_000)  # alive until now
+    few = min(lines_of(look) for _ in range(3))
+    ballast = [[] for _ in range(10_000)]
+    assert 0 < few <= min(lines_of(look) for _ in range(3)) < few + 100
+    assert (len(keep), len(ballast)) == (10, 10_000)  # alive until now
