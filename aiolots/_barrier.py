@@ -4,13 +4,16 @@ Each round of a barrier is an object of its own, so there is no draining: the la
 before it lets the others go, and who comes back at once is in that one. What a party waits for is that its round is not open
 any more.
 
-The state is guarded by a lock that is held for some lines without a wait in them. A signal handler or finalizer on the same
-thread may take it again: so in these lines nothing is called between a look and what follows from it.
+The state is guarded by a lock that is held for some lines without a wait in them: one for all barriers, so that a forked child,
+in which nobody may be there to release it, begins with another one. A signal handler or finalizer on the same thread may take
+it again: so in these lines nothing is called between a look and what follows from it. A handler may raise between any two
+steps: who ends a round, and is interrupted before it has told the others, tells them then.
 """
 
 from __future__ import annotations
 
 import operator
+import os
 import threading
 from collections.abc import Callable, Generator
 from threading import BrokenBarrierError
@@ -26,21 +29,34 @@ FULL = "full"  # all have arrived, and the action runs
 RELEASED = "released"
 BROKEN = "broken"
 
+_state = threading.RLock()
+
+
+def _begin_again() -> None:
+    """In a forked child: another thread may have held it."""
+    global _state  # noqa: PLW0603
+    _state = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_again)
+
 
 class _Round:
     """One time that all parties meet."""
 
-    __slots__ = ("arrived", "state")
+    __slots__ = ("arrived", "state", "taken")
 
     def __init__(self) -> None:
         self.arrived = 0
         self.state = OPEN
+        self.taken = 0  # one bit for each number that a party has: who leaves gives it back
 
 
 class _Arrival(Wait[int]):
     """A request to arrive: `.acquire()` in a thread, `await` in a task. Each gives the party's index, or BrokenBarrierError."""
 
-    __slots__ = ("_barrier", "_index", "_round")
+    __slots__ = ("_acts", "_barrier", "_bit", "_round")
 
     _hears_of_loops_end = True
 
@@ -48,18 +64,20 @@ class _Arrival(Wait[int]):
         super().__init__(barrier, seconds)
         self._barrier = barrier
         self._round: _Round | None = None
-        self._index = -1
+        self._bit = 0
+        self._acts = False  # it is the last one, and to run the action
 
     def _at_once(self) -> bool:
         barrier, following = self._barrier, _Round()
-        with barrier._lock:
+        with _state:
             ours = barrier._round
             if ours.state == BROKEN:
                 raise _broken(barrier)
-            self._index, ours.arrived, self._round = ours.arrived, ours.arrived + 1, ours
+            bit = ~ours.taken & (ours.taken + 1)  # the lowest one that is free
+            self._bit, ours.taken, ours.arrived, self._round = bit, ours.taken | bit, ours.arrived + 1, ours
             if ours.arrived < barrier.parties:
                 return False
-            barrier._full, barrier._round, ours.state = ours, following, FULL
+            barrier._full, barrier._round, ours.state, self._acts = ours, following, FULL, True
         barrier._act(ours)
         return True
 
@@ -73,17 +91,24 @@ class _Arrival(Wait[int]):
         ours = self._round
         if ours is None or (reason == "timed_out" and self._barrier._break(ours)) or ours.state == BROKEN:
             raise _broken(self._barrier)
-        return self._index
+        return self._bit.bit_length() - 1
 
     def _abandon(self) -> None:
-        lib.lots_op_cancel(self._op, BY_TIMEOUT, NULL)  # everybody else has the wake as well: nothing to pass on
+        lib.lots_op_cancel(self._op, BY_TIMEOUT, NULL)
         self._depart()
+        ours = self._round
+        if ours is None:
+            return
+        if ours.state == FULL and self._acts:  # and will not come to its end
+            ours.state = BROKEN
+            self._barrier.abort()
+        notify(self._address, EVERYBODY)  # we may have ended the round ourselves, and been interrupted before we told
 
     def _depart(self) -> None:
-        with self._barrier._lock:
-            ours, self._round = self._round, None
+        with _state:
+            ours = self._round
             if ours is not None and ours.state == OPEN:
-                ours.arrived -= 1
+                ours.taken, ours.arrived, self._round = ours.taken & ~self._bit, ours.arrived - 1, None
 
     _loop_ended = _depart
 
@@ -107,7 +132,7 @@ class Barrier:
         name: appears in messages and repr.
     """
 
-    __slots__ = ("__weakref__", "_action", "_full", "_lock", "_round", "_timeout", "name", "parties")
+    __slots__ = ("__weakref__", "_action", "_full", "_round", "_timeout", "name", "parties")
 
     parties: int
 
@@ -125,7 +150,6 @@ class Barrier:
         self.name = name
         self._action = action
         self._timeout = None if timeout is None else _seconds.checked(timeout)
-        self._lock = threading.RLock()
         self._round = _Round()
         self._full: _Round | None = None  # the round whose action runs
 
@@ -156,17 +180,25 @@ class Barrier:
 
     def abort(self) -> None:
         """Break the barrier: who waits, and who comes, gets BrokenBarrierError, until reset(). Never waits."""
-        with self._lock:
-            self._break_all()
-        notify(id(self), EVERYBODY)
+        try:
+            with _state:
+                self._break_all()
+            notify(id(self), EVERYBODY)
+        except BaseException:  # out of a signal handler
+            notify(id(self), EVERYBODY)
+            raise
 
     def reset(self) -> None:
         """Begin again, not broken. Who waits now gets BrokenBarrierError. Never waits."""
         following = _Round()
-        with self._lock:
-            old, self._round = self._round, following
-            old.state = BROKEN
-        notify(id(self), EVERYBODY)
+        try:
+            with _state:
+                old, self._round = self._round, following
+                old.state = BROKEN
+            notify(id(self), EVERYBODY)
+        except BaseException:  # out of a signal handler
+            notify(id(self), EVERYBODY)
+            raise
 
     @property
     def n_waiting(self) -> int:
@@ -187,7 +219,7 @@ class Barrier:
             full.state = BROKEN
             self.abort()
             raise
-        with self._lock:
+        with _state:
             if self._full is full:
                 self._full = None
             if full.state == FULL:
@@ -196,7 +228,7 @@ class Barrier:
 
     def _break(self, ours: _Round) -> bool:
         """Break the barrier, by a timeout, unless that round was released. Returns whether it is broken."""
-        with self._lock:
+        with _state:
             if ours.state == RELEASED:
                 return False
             if ours.state != BROKEN:

@@ -72,7 +72,8 @@ def _look(port: Port, young: Iterable[int]) -> None:
             _look_at(port, set(old))
         except Exception:  # noqa: BLE001
             _log.exception("aiolots.deadlock: this look at tasks that wait failed; they wait on")
-    left = frozenset(cookie for cookie in waiting if not cookie & 1 and cookie not in port.looked)
+    # A copy: what finalizers of waits take away meanwhile must not end this look, after which none would come.
+    left = frozenset(cookie for cookie in list(waiting) if not cookie & 1 and cookie not in port.looked)
     if left and not port.closed:
         port.call_later(_AGE, functools.partial(_look, port, left))
     else:

@@ -72,12 +72,13 @@ class Server:
         self._listener = _listen(path)
         self._bell, self._ringer = socket.socketpair()
         self._ended = False
+        self._process = os.getpid()
         self._thread = threading.Thread(target=self._run, name="aiolots-console", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stop serving, and remove the socket. Does nothing the second time. Never waits: an answer may be cut off."""
-        if self._ended:
+        if self._ended or self._process != os.getpid():  # forked before anybody could tell it to forget
             return
         self._ended = True
         with contextlib.suppress(OSError):

@@ -66,9 +66,13 @@ class Event:
 
     def set(self) -> None:
         """Put the flag up, and wake all who wait. Any thread, task or signal handler may. Never waits."""
-        self._flag = True
-        self._last_set = object()
-        notify(id(self), EVERYBODY)
+        try:
+            self._flag = True
+            self._last_set = object()
+            notify(id(self), EVERYBODY)
+        except BaseException:  # out of a signal handler: the flag is up, and who waits for it may sleep
+            notify(id(self), EVERYBODY)
+            raise
 
     def clear(self) -> None:
         """Take the flag down: who comes now waits for the next set(). Never waits."""

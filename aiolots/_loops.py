@@ -391,5 +391,5 @@ if hasattr(os, "register_at_fork"):
 # At exit Python frees what waits without running it; the core must have forgotten it by then.
 @atexit.register
 def _close_all() -> None:
-    for found in list(_every_port):
+    for found in every_port():  # threads that are daemons may still make some
         found.close()

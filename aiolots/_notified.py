@@ -181,7 +181,7 @@ class Wait:
     def steps(self, seconds: float | None) -> Steps:
         """Wait, and come back with the lock. False: it was not notified in time."""
         error: BaseException | None = None
-        held = closed = False
+        held = closed = in_order = False
         try:
             limit = self._sleeper.limit(seconds)
             while not (held or closed):
@@ -204,18 +204,21 @@ class Wait:
                 raise error
             if closed:
                 _refusals.loop_closed()
-            return bool(lib.lots_op_notified(self._notification))
+            notified = bool(lib.lots_op_notified(self._notification))
+            in_order = True
+            return notified
         finally:
-            held = held or not self._released
             try:
-                self._end(held)
-            except BaseException:  # out of a signal handler
-                self._end(held)
-                raise
-            if error is not None or not held:
-                self._pass_on()
-            error = None  # its traceback leads here
-            self._sleeper.over()
+                try:
+                    self._end()
+                except BaseException:  # out of a signal handler
+                    self._end()
+                    raise
+                if not in_order:
+                    self._pass_on()
+            finally:
+                error = None  # its traceback leads here
+                self._sleeper.over()
 
     def _let_go(self) -> None:
         guard, lock = self._guard, self._lock
@@ -278,19 +281,29 @@ class Wait:
 
     def _pass_on(self) -> None:
         if self._notification is not None and lib.lots_op_notified(self._notification) and self._unused:
-            self._unused.clear()
-            notify(self._key)
+            try:
+                self._unused.clear()
+                notify(self._key)
+            except BaseException:  # out of a signal handler
+                notify(self._key)
+                raise
 
     def _loop_ended(self) -> None:
         """It is in no queue any more, and the task will hardly ever run again."""
         self._guard._end_change(-1)
         self._pass_on()
 
-    def _end(self, held: bool) -> None:
+    def _end(self) -> None:
+        """The guard holds what the op does, which is in no queue any more: a handler may have raised while another error was
+        being put by."""
         if not self._mode:
             return
-        if self._op is not None and not self._released:
-            lib.lots_op_cancel(self._op, BY_CANCEL, NULL)
+        held = True
+        if not self._released:
+            if self._op is not None:
+                lib.lots_op_cancel(self._op, BY_CANCEL, NULL)
+        else:
+            held = self._leaves_at_once()
         if held and self._noted is not None:
             self._lock._holders[id(self._guard)] = self._noted
         self._guard._end_change(self._mode[0] if held else -1)

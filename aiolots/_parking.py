@@ -34,6 +34,7 @@ from aiolots._lib import (
     PARKED,
     PENDING,
     READY,
+    RELEASED,
     TIMED_OUT,
     WITHDRAWN,
     ffi,
@@ -161,7 +162,7 @@ class Wait(Generic[R], metaclass=ABCMeta):
         waiting.pop(id(self), None)
 
     def _abandon(self) -> None:
-        """An exception ends the wait: an unpark that came first goes to the next at the key."""
+        """An exception ends the wait: an unpark that came first goes to the next. Again, if another one ends this."""
         port = _loops.own_port()
         op = self._op
         try:
@@ -169,7 +170,9 @@ class Wait(Generic[R], metaclass=ABCMeta):
         finally:
             if port is not None:
                 port.drain()
-        if answer == MISUSE and lib.lots_op_release(op, False, NULL) == READY:
+        if answer == MISUSE:
+            lib.lots_op_release(op, False, NULL)
+        if lib.lots_op_state(op) == RELEASED:
             notify(self._address, token=lib.lots_op_token(op))
 
     def _loop_ended(self) -> None:
@@ -190,8 +193,13 @@ class Wait(Generic[R], metaclass=ABCMeta):
             finally:
                 self._left()
         except BaseException:
-            self._left()  # again, if a signal handler raised just there
-            self._abandon()
+            try:
+                self._left()  # again, if a signal handler raised just there
+                self._abandon()
+            except BaseException:  # out of another one: what stays queued would be memory that is freed
+                self._left()
+                self._abandon()
+                raise
             raise
 
     def _in_thread(self) -> R:
@@ -236,8 +244,13 @@ class Wait(Generic[R], metaclass=ABCMeta):
             finally:
                 self._left()
         except BaseException:
-            self._left()  # as in acquire
-            self._abandon()
+            try:  # as in acquire
+                self._left()
+                self._abandon()
+            except BaseException:
+                self._left()
+                self._abandon()
+                raise
             raise
 
     def _in_task(self) -> Generator[Any, None, R]:

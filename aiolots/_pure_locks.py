@@ -213,17 +213,22 @@ class MutexFront(PureLock[T], Generic[T]):
 
         RuntimeError if the mutex is not locked.
         """
-        for holder in list(self._holders.values()):
-            if type(holder) is _pure_tracking.NotedHolder:
-                holder.note.ends(self)
-        self._holders.clear()
         # By its op, so that a release that a signal handler interrupts can be made good (_wait.release); what is held by a
         # guard has none here.
         op = self._op
-        if op is not None and lib.lots_op_state(op) == HELD:
-            done = _wait.release(op, self._word, fair=False, of=self)
-        else:
-            done = _wait.release_word(self._word, MUTEX)
+        try:
+            for holder in list(self._holders.values()):
+                if type(holder) is _pure_tracking.NotedHolder:
+                    holder.note.ends(self)
+            self._holders.clear()
+            if op is not None and lib.lots_op_state(op) == HELD:
+                done = _wait.release(op, self._word, fair=False, of=self)
+            else:
+                done = _wait.release_word(self._word, MUTEX)
+        except BaseException:  # out of a signal handler, before that was begun; or it is done
+            if op is not None:
+                lib.lots_op_release(op, False, NULL)
+            raise
         if not done:
             _refusals.nobody_holds(self)
 

@@ -21,7 +21,7 @@ import functools
 import itertools
 import operator
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import Any
 
@@ -32,6 +32,7 @@ from aiolots._word import ONE_READER
 
 _MOST = 2**32  # permits; more would look like a corrupt word
 _NOBODY = (NULL,)
+_ONE = (READ,)
 # Without the GIL a look at the set of waiters could be older than the permit that was freed before it.
 _SEES_ALL = bool(getattr(sys, "_is_gil_enabled", lambda: True)())
 
@@ -39,20 +40,20 @@ _SEES_ALL = bool(getattr(sys, "_is_gil_enabled", lambda: True)())
 class _Counter:
     """A number that is changed in one step, and never below zero."""
 
-    __slots__ = ("_word", "take")
+    __slots__ = ("_word", "add", "take")
 
     def __init__(self, number: int) -> None:
         self._word: Any = ffi.new(WORD)
         self._word.bits = number * ONE_READER  # nobody else knows it yet
         # Called with _NOBODY, whom it could wake: READY, and one less; or MISUSE, and it was zero.
         self.take = functools.partial(lib.lots_release, self._word, READ, False)
+        self.add = functools.partial(lib.lots_try, self._word)  # called with _ONE
 
     def __int__(self) -> int:
         return int(lib.lots_word_load(self._word) // ONE_READER)
 
-    def add_one(self) -> None:
-        """One more."""
-        lib.lots_try(self._word, READ)
+
+_nothing = ().__len__  # in C, as a default: see Semaphore._give
 
 
 def _has_permit(answers: list[int]) -> bool:
@@ -86,7 +87,7 @@ class _Acquire(Wait[bool]):
                 self._mine.extend(map(grants.pop, (token,)))
             except KeyError:  # taken from it just now
                 return self._look()
-            self._semaphore._took()
+            self._semaphore._took(self._mine)
         else:
             return self._look()
         return True
@@ -98,8 +99,16 @@ class _Acquire(Wait[bool]):
         semaphore = self._semaphore
         if token == 0:
             notify(self._address)
-        elif semaphore._grants.pop(token, None):
-            semaphore._give()
+            return
+        popped: list[bool] = []
+        try:
+            popped.extend(map(semaphore._grants.pop, (token,), (False,)))
+            if popped[0]:
+                semaphore._give(popped.clear)
+        except BaseException:  # out of a signal handler
+            if popped and popped[0]:
+                semaphore._give()
+            raise
 
     def _abandon(self) -> None:
         op = self._op
@@ -108,8 +117,7 @@ class _Acquire(Wait[bool]):
         if answer == READY or (answer == MISUSE and lib.lots_op_state(op) == HELD):
             self._pass_on(lib.lots_op_token(op))
         if _has_permit(self._mine):
-            self._mine.clear()
-            self._semaphore._give_back()
+            self._semaphore._give_back(self._mine)
 
     def _loop_ended(self) -> None:
         self._left()
@@ -169,7 +177,7 @@ class Semaphore:
                 return True
         except BaseException:
             if _has_permit(mine):
-                self._give_back()
+                self._give_back(mine)
             raise
         if not blocking:
             return False
@@ -207,7 +215,7 @@ class Semaphore:
                 return True
         except BaseException:
             if _has_permit(mine):
-                self._give_back()
+                self._give_back(mine)
             raise
         request = _Acquire(self, None)
         try:
@@ -264,33 +272,40 @@ class Semaphore:
         if mine[0] != READY:
             mine.clear()
             return False
-        self._took()
+        self._took(mine)
         return True
 
-    def _took(self) -> None:
+    def _took(self, mine: list[int]) -> None:
         """A permit was acquired."""
 
-    def _give(self) -> None:
-        """A permit goes to who waits longest, or is free."""
+    def _give(self, begin: Callable[[], object] = _nothing) -> None:
+        """A permit goes to who waits longest, or is free. So it does if it raises, once `begin` was called: by a C function,
+        for what calls Python may be interrupted before that has begun."""
         number = 0
+        back: list[bool] = []  # a grant that nobody took
+        freed: list[int] = []
         try:
+            begin()
             if self._waits:
                 number = next(self._numbers)
                 self._grants[number] = True
-                if notify(id(self), token=number) or not self._grants.pop(number, None):
+                if notify(id(self), token=number):
                     return
-            self._free.add_one()
+                back.extend(map(self._grants.pop, (number,), (False,)))
+                if not back[0]:
+                    return
+            freed.extend(map(self._free.add, _ONE))
             if self._waits or not _SEES_ALL:
                 notify(id(self))  # somebody may have queued since
         except BaseException:  # out of a signal handler: whoever waits looks for itself
-            if self._grants.pop(number, None):
-                self._free.add_one()
+            if not freed and (back[0] if back else not number or self._grants.pop(number, False)):
+                self._free.add(*_ONE)
             notify(id(self), EVERYBODY)
             raise
 
-    def _give_back(self) -> None:
+    def _give_back(self, mine: list[int]) -> None:
         """What was acquired is not wanted, because of an exception."""
-        self._give()
+        self._give(mine.clear)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self._first, self.name)
@@ -317,20 +332,28 @@ class BoundedSemaphore(Semaphore):
         """
         if n < 1:
             raise ValueError(f"one can release no less than 1 permit, not {n}")
-        for done in range(n):
-            if self._taken.take(*_NOBODY) != READY:
-                for _ in range(done):
-                    self._taken.add_one()
-                raise ValueError(f"{self!r} is released more often than acquired")
-        for _ in range(n):
-            self._give()
+        taken: list[int] = []
+        given: list[int] = []
+        give = functools.partial(given.append, 1)
+        try:
+            for _ in range(n):
+                taken.extend(map(self._taken.take, _NOBODY))
+                if taken[-1] != READY:
+                    raise ValueError(f"{self!r} is released more often than acquired")
+            for _ in range(n):
+                self._give(give)
+        except BaseException:
+            for _ in range(taken.count(READY) - len(given)):
+                self._taken.add(*_ONE)
+            raise
 
-    def _took(self) -> None:
-        self._taken.add_one()
+    def _took(self, mine: list[int]) -> None:
+        mine.extend(map(self._taken.add, _ONE))
 
-    def _give_back(self) -> None:
-        self._taken.take(*_NOBODY)
-        super()._give_back()
+    def _give_back(self, mine: list[int]) -> None:
+        if len(mine) == 2:  # else it was interrupted before it was counted, or is not any more
+            mine.extend(map(self._taken.take, _NOBODY))
+        super()._give_back(mine)
 
 
 def _rebuild(kind: type[Semaphore], value: int, name: str | None) -> Semaphore:

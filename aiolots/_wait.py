@@ -131,7 +131,11 @@ def block(lock: LockBase[Any], op: Any, mode: int, seconds: float | None) -> boo
         wait_is_over(lock, op, mode, False, ACQUIRED if acquired else TIMED_OUT)
         return acquired
     except BaseException:
-        abandon(op, word)
+        try:
+            abandon(op, word)
+        except BaseException:  # out of a signal handler: what stays queued would be memory that is freed
+            abandon(op, word)
+            raise
         if not told:
             wait_is_over(lock, op, mode, False, CANCELLED)
         raise
@@ -229,7 +233,11 @@ def suspend(lock: LockBase[Any], op: Any, seconds: float | None, verbs: Verbs = 
                 wait_is_over(lock, op, mode, True, ACQUIRED if acquired else TIMED_OUT, site)
                 return acquired
     except BaseException:
-        verbs.abandon(op, word)
+        try:
+            verbs.abandon(op, word)
+        except BaseException:  # as in block()
+            verbs.abandon(op, word)
+            raise
         if not told:
             wait_is_over(lock, op, mode, True, CANCELLED, site)
         raise

@@ -163,14 +163,15 @@ def requeue(from_key: object, to_key: object, *, wake: int = 1, move: int | None
         if port is not None:
             port.drain()
         if moved[0]:
-            _follow(from_key, to_key)
+            _follow(to_key)
     return UnparkResult(int(count), _have_more(from_key), int(moved[0]))
 
 
-def _follow(from_key: object, to_key: object) -> None:
-    """Let those who were moved keep their new key alive."""
+def _follow(to_key: object) -> None:
+    """Let those who were moved keep their new key alive. Wherever they came from: another thread may move them on meanwhile,
+    and come here first."""
     for wait in list(waiting.values()):
-        if wait._address == id(from_key) and lib.lots_op_key(wait._op) == id(to_key):
+        if wait._address != id(to_key) and lib.lots_op_key(wait._op) == id(to_key):
             wait._address = id(to_key)
             wait._key = to_key
 

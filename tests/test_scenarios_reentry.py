@@ -62,6 +62,8 @@ def at_check(number: int, handler: Callable[[], None]) -> Iterator[list[int]]:
         if not frame.f_code.co_filename.startswith(PACKAGE):
             return None
         frame.f_trace_opcodes = True
+        if event == "call":  # another frame may have been there
+            last[id(frame)] = "RESUME"
         if event == "exception":  # out of a call: its handler comes next, without a look
             last[id(frame)] = "raised"
         if event != "opcode":

@@ -8,6 +8,8 @@ from types import TracebackType
 from aiolots import Mutex
 from aiolots._lib import lib
 
+_AT_ONCE = (False,)
+
 
 class RLock:
     """A `threading.RLock`: the thread that holds it may take it again, and releases it as often as it took it.
@@ -33,16 +35,23 @@ class RLock:
         me = get_ident()
         if self._owner == me:
             self._count += 1
-        elif self._mutex.acquire(False):
+            return True
+        taken: list[bool] = []  # told in the step in which it is taken: a signal handler may raise right after that
+        try:
+            taken.extend(map(self._mutex.acquire, _AT_ONCE))
+            if not taken[0]:
+                if self._is_between():
+                    self._in_between += 1
+                    return True
+                taken.extend(map(self._mutex.acquire, (blocking,), (timeout,)))
+                if not taken[1]:
+                    return False
             self._count = 1  # first: with an owner it counts
             self._owner = me
-        elif self._is_between():
-            self._in_between += 1
-        elif self._mutex.acquire(blocking, timeout):
-            self._count = 1
-            self._owner = me
-        else:
-            return False
+        except BaseException:
+            if taken and taken[-1]:
+                self._mutex.release()
+            raise
         return True
 
     __enter__ = acquire
@@ -56,12 +65,20 @@ class RLock:
             if self._count > 1:
                 self._count -= 1
             else:
-                self._owner = None
-                self._mutex.release()
+                self._let_go()
         elif self._in_between > 0 and self._is_between():
             self._in_between -= 1
         else:
             raise RuntimeError("cannot release un-acquired lock")
+
+    def _let_go(self) -> None:
+        try:
+            self._owner = None
+            self._mutex.release()
+        except BaseException:  # out of a signal handler, perhaps before that was begun
+            if self._is_between():
+                self._mutex.release()
+            raise
 
     def _is_between(self) -> bool:
         here = lib.lots_thread_token()
@@ -77,14 +94,22 @@ class RLock:
         if self._owner != get_ident():
             raise RuntimeError("cannot release un-acquired lock")
         count = self._count
-        self._owner = None
-        self._mutex.release()
+        try:
+            self._let_go()
+        except BaseException:  # out of a signal handler: who asked does not know that it was let go, or how often it was held
+            if self._owner != get_ident():
+                self._acquire_restore(count)
+            raise
         return count
 
     def _acquire_restore(self, count: int) -> None:
-        self._mutex.acquire()
-        self._count = count
-        self._owner = get_ident()
+        me, taken = get_ident(), list[bool]()
+        try:
+            taken.extend(map(self._mutex.acquire, (True,)))
+        finally:
+            if taken:
+                self._count = count
+                self._owner = me
 
     def _at_fork_reinit(self) -> None:
         self._owner = None

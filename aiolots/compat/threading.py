@@ -21,6 +21,7 @@ import time
 import types
 import warnings
 from collections.abc import Callable
+from itertools import starmap
 from threading import (
     TIMEOUT_MAX,
     BrokenBarrierError,
@@ -79,6 +80,7 @@ __all__ = [
 ]
 
 P = TypeVar("P")
+_NOTHING: tuple[tuple[()], ...] = ((),)  # a call without arguments
 
 
 def _seconds(timeout: float | None) -> float | None:
@@ -166,10 +168,6 @@ class AnyLock(Protocol):
         """As of threading.Lock."""
 
 
-def _let_go(lock: AnyLock) -> None:
-    lock.release()
-
-
 def _take_again(lock: AnyLock, _state: object) -> None:
     lock.acquire()
 
@@ -203,7 +201,7 @@ class Condition:
         self.acquire = lock.acquire
         self.release = lock.release
         # As the standard library's: a lock that can be held several times over says by these how to let go of all of it.
-        self._release_save: Callable[[], Any] = getattr(lock, "_release_save", None) or functools.partial(_let_go, lock)
+        self._release_save: Callable[[], Any] = getattr(lock, "_release_save", None) or lock.release
         self._acquire_restore: Callable[[Any], Any] = getattr(lock, "_acquire_restore", None) or functools.partial(
             _take_again, lock
         )
@@ -228,16 +226,22 @@ class Condition:
         if not self._is_owned():
             raise RuntimeError("cannot wait on un-acquired lock")
         seconds = _seconds(timeout)
-        states: list[Any] = []
+        states: list[Any] = []  # told in the step in which it is let go: a signal handler may raise right after that
         try:
             if seconds == 0:  # nobody queues for that
-                states.append(self._release_save())
+                states.extend(starmap(self._release_save, _NOTHING))
                 return False
-            queued = lowlevel.park(self, before_sleep=lambda: states.append(self._release_save()), timeout=seconds)
+            release = functools.partial(states.extend, starmap(self._release_save, _NOTHING))
+            queued = lowlevel.park(self, before_sleep=release, timeout=seconds)
             return queued.acquire().unparked
         finally:
             if states:
-                self._acquire_restore(states[0])
+                try:
+                    self._acquire_restore(states[0])
+                except BaseException:  # out of a signal handler; whose a plain lock is, nobody can say
+                    if hasattr(self._lock, "_acquire_restore") and not self._is_owned():
+                        self._acquire_restore(states[0])
+                    raise
 
     def wait_for(self, predicate: Callable[[], P], timeout: float | None = None) -> P:
         """Wait until predicate() is true, up to `timeout` seconds in all; it is called with the lock held. Blocks.
