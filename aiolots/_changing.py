@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiolots import _loops, _refusals, _seconds, _wait
 from aiolots._errors import NotHeld
-from aiolots._lib import HELD, NULL, OP, QUEUE_FLAGS, READY, UPGRADABLE, UPGRADE, WRITE, ffi, lib
+from aiolots._lib import BY_CANCEL, HELD, NULL, OP, QUEUE_FLAGS, READY, UPGRADABLE, UPGRADE, WRITE, ffi, lib
 
 if TYPE_CHECKING:
     from aiolots._pure import Request
@@ -107,6 +107,8 @@ def _upgrade(guard: Changing, seconds: float | None, wait: Wait, *, raises: bool
         if begun and not guard._holds():  # else it came before the change, or just after its end
             if lib.lots_op_state(op) == HELD:
                 _wait.release(op, guard._lock._word, fair=False)  # of an upgrade: it is taken back
+            else:
+                lib.lots_op_cancel(op, BY_CANCEL, NULL)
             guard._end_change(begun[0])
         raise
     if upgraded:
@@ -148,6 +150,8 @@ def _bump(guard: Changing, wait: Wait) -> Steps:
         if begun and not guard._holds():
             if op is not None and lib.lots_op_state(op) == HELD:
                 _wait.release(op, guard._lock._word, fair=False)
+            elif op is not None:
+                lib.lots_op_cancel(op, BY_CANCEL, NULL)
             if holders is not None and noted is not None and not answers:
                 holders[id(guard)] = noted
             guard._end_change(-1 if answers else begun[0])

@@ -159,6 +159,7 @@ class Level:
         """Hold nothing, after an exception at whatever point."""
         if self._hold is not None:
             self._lock._asking.pop(id(self._hold), None)
+            lib.lots_op_cancel(self._hold.op, BY_CANCEL, NULL)  # it is in no queue any more; nothing, if that was seen to
             if self._level is not None:
                 self._hold.leave_bare(self._lock, self._level)
             self._hold.end_if_left(self._lock, fair=False)

@@ -180,8 +180,26 @@ class Wait:
 
     def steps(self, seconds: float | None) -> Steps:
         """Wait, and come back with the lock. False: it was not notified in time."""
+        in_order = False
+        try:
+            notified: bool = yield from self._rounds(seconds)
+            in_order = True
+            return notified
+        finally:  # no loop in here: of 3.13, what a signal handler raises at the jump of one is in no `try`
+            try:
+                try:
+                    self._end()
+                except BaseException:  # out of a signal handler
+                    self._end()
+                    raise
+                if not in_order:
+                    self._pass_on()
+            finally:
+                self._sleeper.over()
+
+    def _rounds(self, seconds: float | None) -> Steps:
         error: BaseException | None = None
-        held = closed = in_order = False
+        held = closed = False
         try:
             limit = self._sleeper.limit(seconds)
             while not (held or closed):
@@ -204,21 +222,9 @@ class Wait:
                 raise error
             if closed:
                 _refusals.loop_closed()
-            notified = bool(lib.lots_op_notified(self._notification))
-            in_order = True
-            return notified
+            return bool(lib.lots_op_notified(self._notification))
         finally:
-            try:
-                try:
-                    self._end()
-                except BaseException:  # out of a signal handler
-                    self._end()
-                    raise
-                if not in_order:
-                    self._pass_on()
-            finally:
-                error = None  # its traceback leads here
-                self._sleeper.over()
+            error = None  # its traceback leads here
 
     def _let_go(self) -> None:
         guard, lock = self._guard, self._lock

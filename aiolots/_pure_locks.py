@@ -19,7 +19,7 @@ from aiolots._guards import (
     UpgradableGuard,
     WriteGuard,
 )
-from aiolots._lib import FAIR_MUTEX, HELD, MUTEX, NULL, READ, READ_RECURSIVE, READY, UPGRADABLE, WRITE, lib
+from aiolots._lib import BY_CANCEL, FAIR_MUTEX, HELD, MUTEX, NULL, READ, READ_RECURSIVE, READY, UPGRADABLE, WRITE, lib
 from aiolots._pure import MutexRequest, PureLock, ReadRequest, Request, UpgradableRequest, WriteRequest, new_op
 from aiolots._waiters import Holder
 from aiolots._word import WRITER
@@ -292,6 +292,8 @@ class MutexFront(PureLock[T], Generic[T]):
         if lib.lots_op_state(op) == HELD:  # a signal handler raised right after the acquire
             self._holders.pop(0, None)
             _wait.release(op, self._word, fair=False)
+        else:
+            lib.lots_op_cancel(op, BY_CANCEL, NULL)
 
 
 class FairMutexFront(MutexFront[T], Generic[T]):
