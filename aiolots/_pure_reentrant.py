@@ -197,6 +197,8 @@ class ReentrantFront(PureLock[T], Generic[T]):
         hold = self._hold
         if hold is not None and hold.is_owned_by(who):
             return hold
+        if hold is not None and lib.lots_op_state(hold.op) == HELD:
+            return None  # so none of those who ask has the mutex, however many they are
         for asking in list(self._asking.values()) if self._asking else ():
             if asking.is_owned_by(who) and lib.lots_op_state(asking.op) == HELD:
                 self._hold = asking
