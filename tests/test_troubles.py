@@ -5,14 +5,17 @@ The deadlocks are in tests/test_deadlock_reports.py; that the console names thos
 
 from __future__ import annotations
 
+import re
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aiolots import _console_client
 from tests.consoles import PROMPTLY, SOURCE, place_in, trouble
+from tests.test_deadlock_reports import KINDS as DEADLOCKS
 
 KINDS = {
     "stuck_loop": "stuck loop",
@@ -98,3 +101,13 @@ def test_nothing_is_wrong() -> None:
     assert [(lock["name"], lock["waiting"], lock["holders"], lock["state"]) for lock in answer["locks"]] == [
         ("A", 0, [], "unlocked")
     ]
+
+
+def test_the_page_lists_what_is_made() -> None:
+    """Each failure of the page's table is made by something here or in test_deadlock_reports, and each of these is in it."""
+    page = (Path(__file__).parent.parent / "docs" / "diagnosis.md").read_text(encoding="utf-8")
+    rows = [row.split("|") for row in page.split("| failure | named by | made by |")[1].split("\n\n")[0].splitlines()[2:]]
+    listed = {made for row in rows for made in re.findall(r"`(\w+)`", row[3])}
+    assert len(rows) >= 14
+    assert listed <= {*KINDS, *DEADLOCKS}
+    assert {made for made in {*KINDS, *DEADLOCKS} if not made.startswith("trio_")} <= listed
