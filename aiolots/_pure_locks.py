@@ -193,19 +193,20 @@ class MutexFront(PureLock[T], Generic[T]):
             raise ValueError("timeout value must be a non-negative number")
         if timeout > threading.TIMEOUT_MAX:
             raise OverflowError("timeout value is too large")
-        return self._acquire((None if timeout == -1 else float(timeout)) if blocking else 0, None)
-
-    def _acquire(self, seconds: float | None, site: tuple[CodeType, int] | None) -> bool:
         op = self._new_op()
         try:
-            if lib.lots_op_try(op) != READY and not _wait.block(self, op, self._MODE, seconds):
-                return False
-            self._taken(op, is_task=False, waits=seconds is None, site=site)
-            if _watched.suspends:
-                _watched.taken_by_thread(self)
-        except BaseException:
+            acquired = self._acquire(op, (None if timeout == -1 else float(timeout)) if blocking else 0, None)
+        except BaseException:  # also out of a signal handler, right after it was acquired
             self._give_up(op)
             raise
+        return acquired
+
+    def _acquire(self, op: Any, seconds: float | None, site: tuple[CodeType, int] | None) -> bool:
+        if lib.lots_op_try(op) != READY and not _wait.block(self, op, self._MODE, seconds):
+            return False
+        self._taken(op, is_task=False, waits=seconds is None, site=site)
+        if _watched.suspends:
+            _watched.taken_by_thread(self)
         return True
 
     def release(self) -> None:
@@ -217,20 +218,24 @@ class MutexFront(PureLock[T], Generic[T]):
         # guard has none here.
         op = self._op
         try:
-            for holder in list(self._holders.values()):
-                if type(holder) is _pure_tracking.NotedHolder:
-                    holder.note.ends(self)
-            self._holders.clear()
+            self._forget_holders()
             if op is not None and lib.lots_op_state(op) == HELD:
                 done = _wait.release(op, self._word, fair=False, of=self)
             else:
                 done = _wait.release_word(self._word, MUTEX)
         except BaseException:  # out of a signal handler, before that was begun; or it is done
+            self._forget_holders()
             if op is not None:
                 lib.lots_op_release(op, False, NULL)
             raise
         if not done:
             _refusals.nobody_holds(self)
+
+    def _forget_holders(self) -> None:
+        for holder in list(self._holders.values()):
+            if type(holder) is _pure_tracking.NotedHolder:
+                holder.note.ends(self)
+        self._holders.clear()
 
     def locked(self) -> bool:
         """Return whether anybody holds the mutex. Never waits."""
@@ -239,7 +244,13 @@ class MutexFront(PureLock[T], Generic[T]):
     def __enter__(self) -> bool:
         """Acquire from a thread, as acquire() does."""
         frame = sys._getframe().f_back  # None: called by no Python code
-        return self._acquire(None, None if frame is None else (frame.f_code, frame.f_lasti))
+        op = self._new_op()
+        try:
+            acquired = self._acquire(op, None, None if frame is None else (frame.f_code, frame.f_lasti))
+        except BaseException:  # as in acquire()
+            self._give_up(op)
+            raise
+        return acquired
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.release()
@@ -280,7 +291,13 @@ class MutexFront(PureLock[T], Generic[T]):
 
     def _enter_at(self, frame: FrameType) -> bool:
         """As __enter__(), of an object that stands for it and is entered in that frame."""
-        return self._acquire(None, (frame.f_code, frame.f_lasti))
+        op = self._new_op()
+        try:
+            acquired = self._acquire(op, None, (frame.f_code, frame.f_lasti))
+        except BaseException:  # as in acquire()
+            self._give_up(op)
+            raise
+        return acquired
 
     def _entered_in(self, code: CodeType) -> int:
         """Where in this code the instruction is that entered the mutex; -1: it is none of it, or a guard holds it."""
