@@ -11,7 +11,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from aiolots.testing._adapter import Mode, Offer
 from aiolots.testing._nested import Nested, attempt, pairs_of
@@ -30,7 +30,7 @@ def refused(what: str, error: BaseException) -> Broken:
 
 
 @contextlib.contextmanager
-def legal(what: str) -> Iterator[None]:
+def legal(what: str) -> Generator[None]:
     """Around what a lock has no reason to refuse."""
     try:
         yield

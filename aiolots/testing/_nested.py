@@ -29,7 +29,8 @@ class Nested:
         self.got = False  # it was let in
         self._adapter, self._outer, self._inner = world.adapter, world.lock, world.lock if inner is None else inner
         self._first: Mode = first
-        self._second, self._timeout = second, timeout
+        self._second: Mode | None = second
+        self._timeout = timeout
         self._is_in: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._loop = None if kind == "thread" else world.loop(kind)
         self._native_id = 0
