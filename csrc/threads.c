@@ -109,11 +109,11 @@ void thread_is_past(const lots_waiter *w)
         thread_is_at(NULL);
 }
 
-/* RELAXED: no other thread exists. The thread that forked goes on with what it is at. */
+/* RELAXED: no other thread exists. */
 static void each_at(void (*visit)(lots_waiter *w))
 {
     for (size_t i = 0; i < SLOTS; i++)
-        if (i + 1 != own && a64_load(&slots[i].at, RELAXED))
+        if (a64_load(&slots[i].at, RELAXED))
             visit((lots_waiter *)(uintptr_t)a64_load(&slots[i].at, RELAXED));
 }
 
@@ -122,7 +122,7 @@ void threads_were_at(void (*visit)(lots_waiter *w), void (*then)(lots_waiter *w)
     each_at(visit);
     each_at(then);
     for (size_t i = 0; i < SLOTS; i++)
-        if (i + 1 != own)
+        if (i + 1 != own) /* the thread that forked goes on */
             a64_store(&slots[i].at, 0, RELAXED); /* for a child of the child */
 }
 

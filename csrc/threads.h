@@ -21,7 +21,7 @@ void thread_is_past(const lots_waiter *w);
 /* What it is in the middle of, or NULL. */
 lots_waiter *thread_was_at(void);
 
-/* In a forked child, once: visit what each of the threads that are not there was at, and then each of them again. */
+/* In a forked child, once: visit what each thread was at, also the one that forked, and then each of them again. */
 void threads_were_at(void (*visit)(lots_waiter *w), void (*then)(lots_waiter *w));
 #endif
 

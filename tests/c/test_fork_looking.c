@@ -158,6 +158,37 @@ static void who_forks_keeps_what_it_was_handed(void)
     }
 }
 
+/* It is queued itself, and owns nothing: WRITER is another thread's. */
+static void the_other_gives_it_back(void)
+{
+    CHECK_WORD(&word, 0x10);
+    CHECK_EQ(lots_release(&word, LOTS_READ, 0, NULL), LOTS_READY);
+    CHECK_WORD(&word, 0);
+}
+
+static void who_forks_is_next(void)
+{
+    for (int way = 0; way < 2; way++) {
+        pthread_t thread;
+        lots_op mine;
+        begin();
+        CHECK(!pthread_create(&thread, NULL, look_and_wait_again, NULL));
+        UNTIL(looked);
+        lots_op_init(&mine, &word, LOTS_WRITE, NULL, 0, 0);
+        look(&mine);
+        hold_and_hand_over();
+        CHECK_WORD(&word, 0x19);
+        in_a_child(the_other_gives_it_back);
+        CHECK_EQ(lots_op_cancel(&mine, LOTS_BY_CANCEL, NULL), LOTS_WITHDRAWN);
+        go_on = 1;
+        UNTIL(lots_word_load(&word) == 0x1a);
+        CHECK_EQ(lots_release(&word, LOTS_READ, 0, NULL), LOTS_READY);
+        CHECK(!pthread_join(thread, NULL));
+        CHECK_EQ(lots_op_release(&op, 0, NULL), LOTS_READY);
+        CHECK_WORD(&word, 0);
+    }
+}
+
 static lots_op share;
 
 /* WRITER is another thread's. */
@@ -193,7 +224,7 @@ static void who_forks_was_handed_a_share(void)
     }
 }
 
-/* --- it does not wait again --------------------------------------------------------------------------------------------- */
+/* --- its wait ends ------------------------------------------------------------------------------------------------------ */
 
 static _Atomic int how;
 static pthread_key_t late;
@@ -203,7 +234,10 @@ static void *look_and_leave(void *unused)
     lots_op mine;
     lots_op_init(&mine, &word, LOTS_WRITE, NULL, 0, 0);
     look(&mine);
-    if (how) {
+    if (how == 2) {
+        CHECK_EQ(lots_release(&word, LOTS_WRITE, 1, NULL), LOTS_READY);
+        CHECK_EQ(lots_op_wait(&mine, LOTS_NEVER), LOTS_READY);
+    } else if (how) {
         CHECK_EQ(lots_op_interrupt(&mine), LOTS_INTERRUPTED);
         CHECK_EQ(lots_op_state(&mine), LOTS_ACQUIRING);
     } else {
@@ -211,14 +245,14 @@ static void *look_and_leave(void *unused)
     }
     looked = 1;
     UNTIL(go_on);
-    if (how)
+    if (how == 1)
         CHECK_EQ(lots_op_cancel(&mine, LOTS_BY_CANCEL, NULL), LOTS_WITHDRAWN);
     return unused;
 }
 
-static void who_leaves_instead_is_at_nothing(void)
+static void who_has_done_with_it_is_at_nothing(void)
 {
-    for (how = 0; how < 2; how++)
+    for (how = 0; how < 3; how++)
         for (int way = 0; way < 2; way++) {
             pthread_t thread;
             CHECK_EQ(lots_try(&word, LOTS_WRITE), 1);
@@ -270,8 +304,9 @@ int main(void)
     watchdog(60);
     RUN(who_is_handed_the_lock_beside_a_reader);
     RUN(who_forks_keeps_what_it_was_handed);
+    RUN(who_forks_is_next);
     RUN(who_forks_was_handed_a_share);
-    RUN(who_leaves_instead_is_at_nothing);
+    RUN(who_has_done_with_it_is_at_nothing);
     RUN(a_thread_that_has_ended_is_at_nothing);
     return 0;
 }
