@@ -42,6 +42,8 @@ static void wait_for_another_lock(void)
     lots_op_init(&inner, &other, LOTS_READ, NULL, 0, 0);
     CHECK_EQ(lots_op_wait(&inner, LOTS_NEVER), LOTS_READY);
     CHECK_EQ(lots_op_release(&inner, 0, NULL), LOTS_READY);
+    lots_op_init(&inner, &other, LOTS_READ, NULL, 0, 0); /* and one that it gives up */
+    CHECK_EQ(lots_op_cancel(&inner, LOTS_BY_CANCEL, NULL), LOTS_WITHDRAWN);
 }
 
 /* Until it is told to look, in the one way or the other. */
