@@ -191,6 +191,39 @@ static void who_forks_is_next(void)
     }
 }
 
+static void each_has_its_own(void)
+{
+    CHECK_WORD(&other, 0x18);
+    the_other_gives_it_back();
+}
+
+/* The same of two locks: the thread that forks keeps what it was handed of the one, and of no other. */
+static void who_forks_was_handed_another_lock(void)
+{
+    pthread_t thread;
+    lots_op mine;
+    begin();
+    CHECK(!pthread_create(&thread, NULL, look_and_wait_again, NULL));
+    UNTIL(looked);
+    CHECK_EQ(lots_try(&other, LOTS_READ), 1);
+    CHECK_EQ(lots_try(&other, LOTS_UPGRADABLE), 1);
+    lots_op_init(&mine, &other, LOTS_WRITE, NULL, 0, 0);
+    look(&mine);
+    CHECK_EQ(lots_release(&other, LOTS_UPGRADABLE, 1, NULL), LOTS_READY);
+    hold_and_hand_over();
+    CHECK_WORD(&word, 0x18);
+    in_a_child(each_has_its_own);
+    CHECK_EQ(lots_op_cancel(&mine, LOTS_BY_CANCEL, NULL), LOTS_WITHDRAWN);
+    CHECK_EQ(lots_release(&other, LOTS_READ, 0, NULL), LOTS_READY);
+    CHECK_WORD(&other, 0);
+    go_on = 1;
+    UNTIL(lots_word_load(&word) == 0x1a);
+    CHECK_EQ(lots_release(&word, LOTS_READ, 0, NULL), LOTS_READY);
+    CHECK(!pthread_join(thread, NULL));
+    CHECK_EQ(lots_op_release(&op, 0, NULL), LOTS_READY);
+    CHECK_WORD(&word, 0);
+}
+
 static lots_op share;
 
 /* WRITER is another thread's. */
@@ -307,6 +340,7 @@ int main(void)
     RUN(who_is_handed_the_lock_beside_a_reader);
     RUN(who_forks_keeps_what_it_was_handed);
     RUN(who_forks_is_next);
+    RUN(who_forks_was_handed_another_lock);
     RUN(who_forks_was_handed_a_share);
     RUN(who_has_done_with_it_is_at_nothing);
     RUN(a_thread_that_has_ended_is_at_nothing);
