@@ -278,6 +278,7 @@ int lots_op_cancel(lots_op *op, uint32_t why, lots_mailbox *own)
     int more, kept, revoked = w->revoked;
     if (state == LOTS_HELD || state == LOTS_RELEASED || state == LOTS_GONE || state == LOTS_CHANGING) {
         lot_unlock(b);
+        thread_is_past(w); /* GONE: its thread has forked amid its wait */
         return LOTS_MISUSE;
     }
     more = withdraw(b, w, why, &kept, &batch);

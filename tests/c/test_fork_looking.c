@@ -301,6 +301,29 @@ static void who_has_done_with_it_is_at_nothing(void)
         }
 }
 
+static lots_op queued_;
+
+static void it_gives_up_what_is_gone(void)
+{
+    CHECK_EQ(lots_op_state(&queued_), LOTS_GONE);
+    CHECK_EQ(lots_op_cancel(&queued_, LOTS_BY_CANCEL, NULL), LOTS_MISUSE);
+    nobody_is_at_it();
+}
+
+/* Who forks is in no queue of the child: what it does then is for nothing, and it has done with it. */
+static void who_forks_and_gives_up_is_at_nothing(void)
+{
+    for (int way = 0; way < 2; way++) {
+        CHECK_EQ(lots_try(&word, LOTS_WRITE), 1);
+        lots_op_init(&queued_, &word, LOTS_WRITE, NULL, 0, 0);
+        look(&queued_);
+        in_a_child(it_gives_up_what_is_gone);
+        CHECK_EQ(lots_op_cancel(&queued_, LOTS_BY_CANCEL, NULL), LOTS_WITHDRAWN);
+        CHECK_EQ(lots_release(&word, LOTS_WRITE, 0, NULL), LOTS_READY);
+        CHECK_WORD(&word, 0);
+    }
+}
+
 static void look_late(void *unused)
 {
     (void)unused;
@@ -343,6 +366,7 @@ int main(void)
     RUN(who_forks_was_handed_another_lock);
     RUN(who_forks_was_handed_a_share);
     RUN(who_has_done_with_it_is_at_nothing);
+    RUN(who_forks_and_gives_up_is_at_nothing);
     RUN(a_thread_that_has_ended_is_at_nothing);
     return 0;
 }
