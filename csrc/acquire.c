@@ -51,6 +51,7 @@
 #include "mailbox.h"
 #include "notify.h"
 #include "revoke.h"
+#include "threads.h"
 #include "trail.h"
 
 #include <string.h>
@@ -277,6 +278,7 @@ int lots_op_cancel(lots_op *op, uint32_t why, lots_mailbox *own)
     int more, kept, revoked = w->revoked;
     if (state == LOTS_HELD || state == LOTS_RELEASED || state == LOTS_GONE || state == LOTS_CHANGING) {
         lot_unlock(b);
+        thread_is_past(w); /* GONE: its thread has forked amid its wait */
         return LOTS_MISUSE;
     }
     more = withdraw(b, w, why, &kept, &batch);
@@ -289,8 +291,10 @@ int lots_op_cancel(lots_op *op, uint32_t why, lots_mailbox *own)
     if (w->mailbox && (state == LOTS_QUEUED || state == LOTS_NORMAL || state == LOTS_HANDOFF))
         mailbox_forget(w); /* never in a forked child, where the mailbox's lock may have been left held */
     batch_wake(&batch);
-    if (!w->mailbox)
+    if (!w->mailbox) {
+        thread_is_past(w);
         parker_finish(w); /* after the wakes: it may wait for a moment for who woke us */
+    }
     if (more)
         admit_rest(word, &batch);
     if (revoked) /* nobody will poll it, so this is the sign of life (revoke.c) */

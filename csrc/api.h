@@ -158,7 +158,8 @@ int lots_op_poll(lots_op *op);
 /* Threads: poll and sleep until READY, TIMED_OUT or INTERRUPTED (call again, the place in the queue is kept; or cancel). */
 int lots_op_wait(lots_op *op, int64_t deadline_ns);
 /* The same, but LOTS_LOOK at `look_ns` if the deadline is later: for who must see a signal that came just before the sleep, which
- * it does not end. Without one: wait again. With one, before its handlers run: lots_op_interrupt. */
+ * it does not end. Without one: wait again. With one, before its handlers run: lots_op_interrupt. Whichever
+ * it is, or a cancel: by the same thread (fork.c looks at the op until then). */
 int lots_op_look_wait(lots_op *op, int64_t deadline_ns, int64_t look_ns);
 /* LOTS_INTERRUPTED, as from lots_op_wait; or LOTS_READY: it has got what it waited for. */
 int lots_op_interrupt(lots_op *op);

@@ -15,11 +15,11 @@
  * Between two of its steps the word says WRITER with readers left, who may be the forking thread's: once they are out, nobody
  * would ever be let in. So each thread says what it waits for (threads.c), and the child looks at those words before it
  * empties the lot. There is no doubt whose WRITER it is: with readers left it is nobody's hold; it is not that of who drains in
- * a list, for there is no WRITER_PARKED; a task that was handed it gives it back once more, and that changes nothing; and the
- * forking thread is in the middle of no wait. An upgrade has UPGRADABLE until it has WRITER, so where somebody was upgrading it
- * is his, and he is upgradable again.
- * Not seen: a thread beyond the 1024th that is alive; and, with the GIL off or in native code, a task that polls just then on
- * another thread.
+ * a list, for there is no WRITER_PARKED; a task that was handed it gives it back once more, and that changes nothing; and it
+ * is not the forking thread's, unless that was handed it between two of its waits for one lock (LOTS_LOOK): then it is left to
+ * it. An upgrade has UPGRADABLE until it has WRITER, so where somebody was upgrading it is his, and he is upgradable again.
+ * Not seen: a thread beyond the 1024th that is alive; with the GIL off or in native code, a task that polls just then on another
+ * thread; and with the pthread parker a thread whose handlers have had to look themselves, in a wait for another lock.
  *
  * Every other change of a word and of who is where falls together, under a bucket lock, or is a release or an acquire that is
  * the other thread's: begun before the fork and not ended in the child, it leaves the lock held, or free.
@@ -65,12 +65,19 @@ static void empty_bucket(lots_bucket *b)
     a32_store(&b->woken_count, 0, RELAXED);
 }
 
+/* Is the WRITER of that word what this very thread was handed, and has not looked at yet? */
+static int is_mine(const lots_word *word)
+{
+    lots_waiter *w = thread_was_at();
+    return w && w->word == word && waiter_mode(w)->drains && a32_load(&w->state, RELAXED) == LOTS_HANDOFF;
+}
+
 /* Who drains, in no list. */
 static void give_back_half(lots_waiter *w, int upgrades)
 {
     const lots_mode *mode = waiter_mode(w);
     uint64_t word;
-    if (!mode->drains || !mode->gives_up != !upgrades)
+    if (!mode->drains || !mode->gives_up != !upgrades || is_mine(w->word))
         return;
     word = word_load(w->word);
     if ((word & (WRITER | WRITER_PARKED)) == WRITER && word_has_readers(word))

@@ -4,7 +4,8 @@
  *   PENDING, ACQUIRING      spins for a moment, then polls: READY, or queued
  *   QUEUED, asleep          polls again              cancel: READY if a grant came first     lots_op_interrupt
  *
- * Every early end goes through lots_op_cancel. For fork.c the thread says which op it is in the middle of (threads.c). */
+ * Every early end goes through lots_op_cancel. For fork.c the thread says which op it is in the middle of (threads.c): until
+ * it has an answer that ends the wait, or is out of the queue. Told to look it is queued, and may be handed the lock meanwhile. */
 #include "acquire.h"
 #include "api.h"
 #include "lock_word.h"
@@ -79,9 +80,9 @@ static int look_wait(lots_op *op, int64_t deadline_ns, int64_t look_ns)
 
 int lots_op_look_wait(lots_op *op, int64_t deadline_ns, int64_t look_ns)
 {
-    int answer;
-    thread_is_at(op_waiter(op));
-    answer = look_wait(op, deadline_ns, look_ns);
-    thread_is_at(NULL);
+    lots_waiter *w = op_waiter(op), *before = thread_is_at(w);
+    int answer = look_wait(op, deadline_ns, look_ns);
+    if (answer != LOTS_LOOK && answer != LOTS_INTERRUPTED)
+        thread_is_at(before == w ? NULL : before);
     return answer;
 }

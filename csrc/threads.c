@@ -17,7 +17,8 @@
  * In a child of fork() the thread that forked is left, and its slot.
  *
  * `at` is the op that the slot's thread is in the middle of: written by that thread alone, read in a child of fork() by the one
- * thread that is left. The op is alive as long as it stands there, for it is set and reset in the call that was given the op. */
+ * thread that is left. The op is alive as long as it stands there, for it is set in a wait for the op, and reset at its end; or, if
+ * the wait is to go on, in the next one, or by the thread's cancel, or when the thread ends. */
 #include "threads.h"
 
 #include "api.h"
@@ -56,10 +57,12 @@ static uintptr_t take_slot(uint64_t number)
 static void give_back(void *value)
 {
     uintptr_t slot = (uintptr_t)value;
+    own = 0; /* a later destructor may wait still, and the slot is another's by then */
     if (slot == NO_SLOT) {
         a64_fetch_add(&without_slot, (uint64_t)-1, RELAXED); /* no lock word: a count, to which this thread added one */
         return;
     }
+    a64_store(&slots[slot - 1].at, 0, RELAXED); /* before the number: RELEASE. It may have ended amid a wait */
     a64_store(&slots[slot - 1].thread, 0, RELAXED); /* before the number: RELEASE */
     a64_store(&slots[slot - 1].number, 0, RELEASE); /* take_slot's ACQUIRE */
 }
@@ -83,16 +86,30 @@ uint64_t lots_thread_token(void)
     return own_number;
 }
 
-void thread_is_at(lots_waiter *w)
+lots_waiter *thread_was_at(void)
 {
+    return own ? (lots_waiter *)(uintptr_t)a64_load(&slots[own - 1].at, RELAXED) : NULL; /* its own */
+}
+
+lots_waiter *thread_is_at(lots_waiter *w)
+{
+    lots_waiter *before;
     if (!lots_thread_token() || !own)
-        return;
+        return NULL;
+    before = thread_was_at();
     /* SEQ_CST, though only a child of fork() reads it, where nobody runs beside: it comes before any change of the word that the
      * wait makes, and NULL after the last one. fork() copies the memory as another processor would see it. */
     a64_store(&slots[own - 1].at, (uint64_t)(uintptr_t)w, SEQ_CST);
+    return before;
 }
 
-/* RELAXED: no other thread exists. Never the thread that forked: it is in no wait. */
+void thread_is_past(const lots_waiter *w)
+{
+    if (thread_was_at() == w)
+        thread_is_at(NULL);
+}
+
+/* RELAXED: no other thread exists. */
 static void each_at(void (*visit)(lots_waiter *w))
 {
     for (size_t i = 0; i < SLOTS; i++)
@@ -105,7 +122,8 @@ void threads_were_at(void (*visit)(lots_waiter *w), void (*then)(lots_waiter *w)
     each_at(visit);
     each_at(then);
     for (size_t i = 0; i < SLOTS; i++)
-        a64_store(&slots[i].at, 0, RELAXED); /* for a child of the child */
+        if (i + 1 != own) /* the thread that forked goes on */
+            a64_store(&slots[i].at, 0, RELAXED); /* for a child of the child */
 }
 
 size_t lots_threads(uint64_t *tokens, uint64_t *threads, size_t capacity, int *complete)

@@ -10,13 +10,18 @@
 uint64_t thread_number(void);
 
 #ifdef LOTS_MODEL
-static inline void thread_is_at(lots_waiter *w) { (void)w; } /* there is no fork */
+static inline lots_waiter *thread_is_at(lots_waiter *w) { return (void)w, NULL; } /* there is no fork */
+static inline void thread_is_past(const lots_waiter *w) { (void)w; }
 #else
-/* This thread begins to wait for `w`; NULL: it has done with it. For fork.c, which finds by it what is in none of the lot's lists.
- * A thread without a slot says nothing. */
-void thread_is_at(lots_waiter *w);
+/* This thread is in the middle of a wait for `w`; NULL: of none. Returns what it was in the middle of before. For fork.c, which
+ * finds by it what is in none of the lot's lists. A thread without a slot says nothing. */
+lots_waiter *thread_is_at(lots_waiter *w);
+/* It has done with `w`, if that is it. */
+void thread_is_past(const lots_waiter *w);
+/* What it is in the middle of, or NULL. */
+lots_waiter *thread_was_at(void);
 
-/* In a forked child, once: visit what each of the threads that are not there was at, and then each of them again. */
+/* In a forked child, once: visit what each thread was at, also the one that forked, and then each of them again. */
 void threads_were_at(void (*visit)(lots_waiter *w), void (*then)(lots_waiter *w));
 #endif
 
