@@ -97,7 +97,7 @@ atexit.register(end)
 @native
 @pytest.mark.skipif(not FREE_THREADED or not os.path.isdir("/proc/self/task"), reason="with a GIL nobody tells")
 def test_the_interpreter_ends_while_a_thread_is_about_to_tell_of_itself() -> None:
-    """It asks for its thread state after 5 ms and after 50, queued, and is ended there: its op was left on a stack that is gone."""
+    """It asks for its thread state after 5 ms and after 50, queued, and is ended there: its op was left on its stack."""
     run(TELLERS)
 
 
