@@ -1,4 +1,4 @@
-"""What a review of the fronts found: a loop that is asked what its tasks do, and cannot say it."""
+"""What a review of the fronts found: looks that fail. The loop that was asked what its tasks do goes on, and the acquire too."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Any, NoReturn
 
 import pytest
 
-from aiolots import _telling
+from aiolots import Mutex, _telling, _watched, set_suspend_policy
+from tests.worlds import assert_idle
 
 
 def fails() -> NoReturn:
     raise LookupError("a task of a kind of its own")
 
 
-def assert_logged(caplog: pytest.LogCaptureFixture) -> None:
+def assert_logged(caplog: pytest.LogCaptureFixture, text: str = "could not say") -> None:
     assert [record.name for record in caplog.records] == ["aiolots"]
-    assert "could not say" in caplog.text
+    assert text in caplog.text
     assert "LookupError" in caplog.text
 
 
@@ -56,3 +57,45 @@ def test_trio_goes_on(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCapture
     with caplog.at_level(logging.ERROR):
         trio.run(main)
     assert_logged(caplog)
+
+
+class Odd(Mutex[None]):
+    def __repr__(self) -> str:
+        fails()
+
+
+def test_a_look_at_a_suspended_guard_does_not_end_trio(caplog: pytest.LogCaptureFixture) -> None:
+    """The warning says which lock it is, and the lock could not."""
+    trio = pytest.importorskip("trio")
+    mutex = Odd(None)
+
+    async def main() -> None:
+        with mutex:
+            for _ in range(5):
+                await trio.sleep(0)
+
+    before = set_suspend_policy("warn")
+    try:
+        with caplog.at_level(logging.ERROR):
+            trio.run(main)
+    finally:
+        set_suspend_policy(before)
+    assert_idle(mutex)
+    assert_logged(caplog, "over a suspension failed")
+
+
+@pytest.mark.parametrize("take", [lambda mutex: mutex, lambda mutex: mutex.lock()])
+def test_a_look_that_fails_leaves_the_mutex_held(
+    take: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The front in Python let go of it, and raised what the look had raised."""
+    monkeypatch.setattr(_watched, "_taken_by_thread", lambda _: fails())
+    mutex = Mutex(None)
+    before = _watched.watch(_watched.SUSPENDS, on=True)
+    try:
+        with caplog.at_level(logging.ERROR), take(mutex):
+            assert mutex.locked()
+    finally:
+        _watched.watch(_watched.SUSPENDS, on=before)
+    assert_idle(mutex)
+    assert_logged(caplog, "it is held")
