@@ -1,4 +1,4 @@
-"""What a review of the fronts found: looks that fail. The loop that was asked what its tasks do goes on, and the acquire too."""
+"""What a review of the fronts found: looks that fail. The loop that was asked for its tasks goes on, and so does an acquire."""
 
 from __future__ import annotations
 
