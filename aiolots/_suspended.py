@@ -79,7 +79,7 @@ def taken(held: Any) -> None:
             number = _times[held] = note[4]
     elif not hasattr(held, "_site") and not _has(held, _PERMITS):
         number = _times[held] = _times.get(held, 0) + 1
-    _loops.call_soon(loop, functools.partial(_look, weakref.ref(held), number, weakref.ref(task), _here()))
+    _loops.call_soon(loop, functools.partial(_look_safely, weakref.ref(held), number, weakref.ref(task), _here()))
 
 
 def _has(held: Any, name: str) -> bool:
@@ -91,6 +91,14 @@ def _here() -> tuple[CodeType, int]:
     while frame.f_back is not None and not _owners.is_users(frame.f_code):
         frame = frame.f_back
     return (frame.f_code, frame.f_lasti)
+
+
+def _look_safely(held_ref: weakref.ref[Any], number: int, task_ref: weakref.ref[Any], site: tuple[CodeType, int]) -> None:
+    """What a loop is called with must not raise: trio ends the whole run by it."""
+    try:
+        _look(held_ref, number, task_ref, site)
+    except Exception:  # noqa: BLE001
+        _log.exception("aiolots: this look at a guard over a suspension failed")
 
 
 def _look(held_ref: weakref.ref[Any], number: int, task_ref: weakref.ref[Any], site: tuple[CodeType, int]) -> None:

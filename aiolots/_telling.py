@@ -16,6 +16,7 @@ does. No lock is taken. Of two loops that ask each other, each finds what the ot
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -126,6 +127,8 @@ class _Question:
         try:
             if self.is_awaited:  # else nobody waits for it any more
                 self.answer = next((told for told in _loops_here() if told.loop is self._loop()), None)
+        except Exception:  # what a loop is called with must not raise: trio ends the whole run by it
+            logging.getLogger("aiolots").exception("aiolots.deadlock: a loop could not say what its tasks do")
         finally:
             self.is_open = False
 

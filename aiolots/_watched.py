@@ -148,6 +148,9 @@ def look_soon(port: Port) -> None:
 
 
 def taken_by_thread(held: Any) -> None:
-    """A request, or a mutex without one, was acquired with the thread's colour."""
-    if _taken_by_thread is not None:
-        _taken_by_thread(held)
+    """A request, or a mutex without one, was acquired with the thread's colour. A look that fails leaves it held."""
+    try:
+        if _taken_by_thread is not None:
+            _taken_by_thread(held)
+    except Exception:
+        logging.getLogger("aiolots").exception("aiolots: this look at a guard that was taken failed; it is held")

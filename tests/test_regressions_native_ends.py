@@ -54,6 +54,53 @@ def test_the_interpreter_ends_while_daemon_threads_wait() -> None:
     run(DAEMONS)
 
 
+TELLERS = """
+import asyncio, atexit, os, threading, time
+import aiolots
+from aiolots import Mutex, _waiters
+
+aiolots.set_loop_block_policy("allow")
+mutex, begin = Mutex(), threading.Event()
+
+
+async def wait():
+    begin.wait()
+    mutex.acquire()
+
+
+class Last:
+    def __init__(self, guard):
+        self.guard, self.mutex, self.sleep, self.write, self.threads = guard, mutex, time.sleep, os.write, os.listdir
+
+    def __del__(self):
+        for _ in range(1000):
+            if self.threads("/proc/self/task").__len__() == 1:  # else it came to its sleep before the end came
+                self.write(2, b"%x" % self.mutex.word)
+                self.write(1, b"" if self.mutex.word & 1 else b"fine")
+                return
+            self.sleep(0.001)
+        self.write(1, b"fine")
+
+
+def end():
+    begin.set()
+    while not _waiters._infos(mutex._word):
+        pass
+
+
+last = Last(mutex.lock().acquire())
+threading.Thread(target=lambda: asyncio.run(wait()), daemon=True).start()
+atexit.register(end)
+"""
+
+
+@native
+@pytest.mark.skipif(not FREE_THREADED or not os.path.isdir("/proc/self/task"), reason="with a GIL nobody tells")
+def test_the_interpreter_ends_while_a_thread_is_about_to_tell_of_itself() -> None:
+    """It asks for its thread state after 5 ms and after 50, queued, and is ended there: its op was left on its stack."""
+    run(TELLERS)
+
+
 FORKS = """
 import faulthandler, os, threading
 from aiolots import Mutex, tracking

@@ -20,9 +20,12 @@ static int lots_op_nogil_wait(lots_op *op, int64_t deadline_ns)
     return nogil_wait(op, deadline_ns, lots_op_look_wait, lots_op_interrupt);
 }
 
+static void leave_queue(void *op) { lots_op_cancel(op, LOTS_BY_CANCEL, NULL); }
+
 /* The dictionary and the list by their addresses. */
 static int lots_op_telling_wait(lots_op *op, uintptr_t standing, uintptr_t workers, int has_tasks)
 {
     int told;
-    return telling_wait(op, (PyObject *)standing, (PyObject *)workers, has_tasks, &told, lots_op_look_wait, lots_op_interrupt);
+    return telling_wait(op, (PyObject *)standing, (PyObject *)workers, has_tasks, &told, lots_op_look_wait, lots_op_interrupt,
+                        leave_queue);
 }

@@ -6,8 +6,7 @@
 #include "watch.h"
 
 #include "clock.h"
-
-#include <pthread.h>
+#include "nogil_wait.h"
 
 #define DEEP 3              /* of join's frame, from the innermost one */
 #define PATIENCE 50000000   /* ns until the first look; the next ones after twice as long each time */
@@ -66,23 +65,12 @@ static int is_joined(void)
 static int is_joined(void) { return 0; }
 #endif
 
-static void leave(void *op) { core->op_cancel(op, LOTS_BY_CANCEL, NULL); } /* needs no GIL */
-
-/* At the interpreter's end a daemon thread that asks for the GIL is ended there and then (before 3.14), and its stack with it: the
- * op must not be queued any more, for what others release then would wake who is not there. */
-static void take_gil(PyThreadState *state, lots_op *op)
-{
-    pthread_cleanup_push(leave, op);
-    PyEval_RestoreThread(state);
-    pthread_cleanup_pop(0);
-}
-
 int wait_until_joined(lots_op *op)
 {
     for (int64_t patience = PATIENCE; patience <= LONGEST; patience *= 2) {
         PyThreadState *state = PyEval_SaveThread();
         int answer = core->op_look_wait(op, LOTS_NEVER, clock_now() + patience);
-        take_gil(state, op);
+        take_gil(state, op, leave_queue);
         if (answer != LOTS_LOOK)
             return answer;
         if (PyOS_InterruptOccurred()) {

@@ -170,14 +170,18 @@ static unsigned waiting_mode(Lock *lock)
     return PyObject_TypeCheck((PyObject *)lock, &FairMutexBaseType) ? LOTS_FAIR_MUTEX : LOTS_MUTEX;
 }
 
-static inline PyObject *mutex_acquire_for(Lock *lock, int limit_kind, double limit, int enters)
+/* `enters`: by a `with`; of which that is noted before any Python runs, which might let go of it: in that frame, or (NULL) the one
+ * that runs. */
+static inline PyObject *mutex_acquire_for(Lock *lock, int limit_kind, double limit, int enters, PyObject *frame)
 {
     int late = 0;
     if (!word_try(&lock->word, &lots_modes[LOTS_MUTEX]) && block(lock, waiting_mode(lock), limit_kind, limit, &late, NULL))
         return NULL;
     if (late)
         Py_RETURN_FALSE;
-    if (enters)
+    if (enters && frame)
+        mutex_entered_by(lock, (PyFrameObject *)frame);
+    else if (enters)
         mutex_note_entered(lock);
     mutex_is_held(lock, 0, limit_kind == LIMIT_NONE);
     if (watches(WATCH_SUSPENDS))
@@ -187,18 +191,14 @@ static inline PyObject *mutex_acquire_for(Lock *lock, int limit_kind, double lim
 
 static PyObject *mutex_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    return mutex_acquire_for((Lock *)self, LIMIT_NONE, 0, 1);
+    return mutex_acquire_for((Lock *)self, LIMIT_NONE, 0, 1, NULL);
 }
 
 static PyObject *mutex_enter_at(PyObject *self, PyObject *frame)
 {
-    PyObject *done;
     if (!PyFrame_Check(frame))
         return PyErr_Format(PyExc_TypeError, "a frame, not %R", frame);
-    done = mutex_acquire_for((Lock *)self, LIMIT_NONE, 0, 0);
-    if (done)
-        mutex_entered_by((Lock *)self, (PyFrameObject *)frame);
-    return done;
+    return mutex_acquire_for((Lock *)self, LIMIT_NONE, 0, 1, frame);
 }
 
 int acquire_arguments(PyObject *arguments, PyObject *keywords, int *limit_kind, double *limit)
@@ -231,7 +231,7 @@ static PyObject *mutex_acquire(PyObject *self, PyObject *arguments, PyObject *ke
 {
     int kind;
     double limit;
-    return acquire_arguments(arguments, keywords, &kind, &limit) ? NULL : mutex_acquire_for((Lock *)self, kind, limit, 0);
+    return acquire_arguments(arguments, keywords, &kind, &limit) ? NULL : mutex_acquire_for((Lock *)self, kind, limit, 0, NULL);
 }
 
 static int mutex_let_go(Lock *lock)

@@ -21,6 +21,25 @@ static inline int is_main_thread(void) { return syscall(SYS_gettid) == getpid();
 static inline int is_main_thread(void) { return 0; } /* the other parker looks anyway */
 #endif
 
+#if !defined(PYPY_VERSION) && !defined(_WIN32)
+#include <pthread.h>
+/* The GIL again, with an op that may be queued still. At the interpreter's end a daemon thread that asks for it is ended there and
+ * then (before 3.14), and its stack with it: the op must leave the queue first, or what others release then would wake who is not
+ * there. `leave` does that without the GIL; of an op that is in no queue it changes nothing. */
+static inline void take_gil(PyThreadState *state, lots_op *op, void (*leave)(void *op))
+{
+    pthread_cleanup_push(leave, op);
+    PyEval_RestoreThread(state);
+    pthread_cleanup_pop(0);
+}
+#else
+static inline void take_gil(PyThreadState *state, lots_op *op, void (*leave)(void *op))
+{
+    (void)op, (void)leave;
+    PyEval_RestoreThread(state);
+}
+#endif
+
 static inline int nogil_wait(lots_op *op, int64_t deadline, int (*look_wait)(lots_op *, int64_t, int64_t),
                              int (*interrupt)(lots_op *))
 {

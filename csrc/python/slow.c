@@ -106,6 +106,8 @@ static int remember_this_thread(void)
     return none ? 0 : -1;
 }
 
+void leave_queue(void *op) { core->op_cancel(op, LOTS_BY_CANCEL, NULL); }
+
 /* Leave the queue, or let go of what was acquired. */
 static void abandon(lots_op *op)
 {
@@ -164,7 +166,7 @@ static int sleep_on(Lock *lock, unsigned mode, lots_op *op, int64_t deadline, in
         PyObject *none;
         if (tells)
             answer = telling_wait(op, names.standing, names.workers, has_tasks, told, core->op_look_wait,
-                                  core->op_interrupt);
+                                  core->op_interrupt, leave_queue);
         else
             answer = looks ? wait_until_joined(op) : LOTS_PARKED;
         if (answer == LOTS_PARKED)

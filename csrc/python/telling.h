@@ -70,11 +70,12 @@ static inline void tell_calls(PyObject *standing, PyObject *workers)
 /* Sleep as nogil_wait does, and tell (`told`: to be taken back when the wait is over); LOTS_INTERRUPTED also when it is time to tell
  * of tasks, if this thread has some. */
 static inline int telling_wait(lots_op *op, PyObject *standing, PyObject *workers, int has_tasks, int *told,
-                               int (*look_wait)(lots_op *, int64_t, int64_t), int (*interrupt)(lots_op *))
+                               int (*look_wait)(lots_op *, int64_t, int64_t), int (*interrupt)(lots_op *),
+                               void (*leave)(void *))
 {
     PyThreadState *state = PyEval_SaveThread();
     int answer = look_wait(op, LOTS_NEVER, clock_now() + TELL_CALLS_AFTER);
-    PyEval_RestoreThread(state);
+    take_gil(state, op, leave);
     if (answer != LOTS_LOOK)
         return answer;
     *told = 1;
@@ -83,16 +84,17 @@ static inline int telling_wait(lots_op *op, PyObject *standing, PyObject *worker
         return nogil_wait(op, LOTS_NEVER, look_wait, interrupt);
     state = PyEval_SaveThread();
     answer = look_wait(op, LOTS_NEVER, clock_now() + TELL_TASKS_AFTER);
-    PyEval_RestoreThread(state);
+    take_gil(state, op, leave);
     return answer == LOTS_LOOK ? interrupt(op) : answer;
 }
 
 #else
 
 static inline int telling_wait(lots_op *op, PyObject *standing, PyObject *workers, int has_tasks, int *told,
-                               int (*look_wait)(lots_op *, int64_t, int64_t), int (*interrupt)(lots_op *))
+                               int (*look_wait)(lots_op *, int64_t, int64_t), int (*interrupt)(lots_op *),
+                               void (*leave)(void *))
 {
-    (void)standing, (void)workers, (void)has_tasks, (void)told;
+    (void)standing, (void)workers, (void)has_tasks, (void)told, (void)leave;
     return nogil_wait(op, LOTS_NEVER, look_wait, interrupt);
 }
 

@@ -20,6 +20,7 @@ int refuse_deadlock(Lock *lock, unsigned mode); /* 0, or -1 with DeadlockError *
 /* joined.c: sleep, as LOTS_NEVER does, and look now and then. LOTS_LOOK: out of the queue, and somebody joins this thread;
  * LOTS_PARKED: nobody did for long, sleep on; else as core->op_wait. */
 int wait_until_joined(lots_op *op);
+void leave_queue(void *op);                     /* slow.c; for take_gil (nogil_wait.h) */
 int look_soon(PyObject *port);                  /* 0, or -1 with an exception */
 void corrupt(Lock *lock);                       /* sets LockCorruption */
 void taken_by_thread(PyObject *held);           /* a request or a mutex, just acquired with the thread's colour */
