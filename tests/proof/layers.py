@@ -48,24 +48,24 @@ def full(seed: int) -> tuple[Layer, ...]:
     """Return all layers: under 30 minutes together, if each takes all of its time."""
     return (
         MODEL,
-        explorer("bound 2", 90, ()),
+        explorer("bound 2", 60, ()),
         explorer("bound 3", 175, ("--bound", "3", "--within", "150")),
         explorer("stale loads", 60, ("--within", "40", "--", "--stale", "2")),
-        explorer("weak CAS failures", 50, ("--within", "30", "--", "--cas", "1")),
-        at_random(60, 20_000, (seed, seed + 1)),
+        explorer("weak CAS failures", 40, ("--within", "30", "--", "--cas", "1")),
+        at_random(45, 20_000, (seed, seed + 1)),
         BUG,
         CORPUS,
         ORDERS,
         Layer(
             "mutants",
             (("-m", "tests.mutants", "--sample", "12", "--seed", str(seed), "--jobs", "2", "--quiet", "--least", "0.9"),),
-            100,
+            85,
             r"killed \d+ of \d+",
         ),
-        Layer("sanitizers", (("-m", "tests.sanitizers", "--smoke"),), 450),
-        Layer("fuzz", ((*FUZZ, "-m", "pytest", "-q", "tests/test_fuzz_locks.py"),), 180, r"\d+ \w+.* in .*"),
-        stress(90, 35),
-        Layer("coverage", (("-m", "tools.coverage"),), 170, r"all .*"),
+        Layer("sanitizers", (("-m", "tests.sanitizers", "--smoke"),), 580),
+        Layer("fuzz", ((*FUZZ, "-m", "pytest", "-q", "tests/test_fuzz_locks.py"),), 150, r"\d+ \w+.* in .*"),
+        stress(80, 35),
+        Layer("coverage", (("-m", "tools.coverage"),), 150, r"all .*"),
         Layer("scoreboard", (("-m", "aiolots.testing.scoreboard"),), 240),
     )
 
