@@ -33,6 +33,13 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
+def time_of_a_start() -> float:
+    """How long the command takes that asks nobody, on this machine as it is now: what is prompt is beside that."""
+    began = time.monotonic()
+    assert run("decode", "0x0").returncode == 0
+    return time.monotonic() - began
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_deadlock_is_named_by_each_command(
     kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -40,6 +47,7 @@ def test_each_deadlock_is_named_by_each_command(
     monkeypatch.setenv("COLUMNS", "200")
     owners, advice = KINDS[kind]
     with trouble(kind) as process:
+        bound = PROMPTLY + 4 * time_of_a_start()
         for command in ("ps", "top", "tree", "dump"):
             began = time.monotonic()
             named = False
@@ -48,7 +56,7 @@ def test_each_deadlock_is_named_by_each_command(
                 printed = " ".join(capsys.readouterr().out.split())  # without its folding
                 head = printed.partition("deadlock: ")[2]
                 named = status == 1 and all(owner in head for owner in owners)
-                assert time.monotonic() - began < PROMPTLY, (command, status, printed)
+                assert time.monotonic() - began < bound, (command, status, printed)
             if command == "tree":
                 assert "and so the circle closes" in printed
             if command == "dump":
@@ -59,11 +67,10 @@ def test_each_deadlock_is_named_by_each_command(
 @pytest.mark.parametrize("command", ["ps", "tree", "dump"])
 def test_a_process_that_hangs_answers_promptly(command: str) -> None:
     with trouble("two_threads") as process:
+        bound = PROMPTLY + 4 * time_of_a_start()
         began = time.monotonic()
-        assert run("decode", "0x0").returncode == 0  # as long as it takes to start at all
-        started = time.monotonic()
         ran = run(command, str(process.process.pid), AIOLOTS_CONSOLE=str(process.socket.parent))
-        assert time.monotonic() - started < started - began + PROMPTLY
+        assert time.monotonic() - began < bound
     assert ran.returncode == 1, ran.stdout + ran.stderr
     for named in ("deadlock: ", "thread 'one'", "thread 'two'", "RwLock 'A'", "tests/deadlocks.py:"):
         assert named in ran.stdout, ran.stdout

@@ -222,7 +222,8 @@ def test_r41_ten_thousand_timeouts(kind: str, tmp_path: Path) -> None:
     timeout, cancellation, timeout_of_many, cancellation_of_many = (min(counter.found[i * LEAVE :][:LEAVE]) for i in range(4))
     for what, few, more in (("timeout", timeout, timeout_of_many), ("cancellation", cancellation, cancellation_of_many)):
         assert few > 1000, "nothing was counted"
-        assert more < few + many // 4, f"a {what} takes {few} instructions among ten, {more} among ten thousand"
+        # A step for each of them is two instructions at least; what differs otherwise, with the GIL off, is a part of it all.
+        assert more < few + few // 12 + many // 4, f"a {what} takes {few} instructions among ten, {more} among ten thousand"
 
 
 # --- R42: eager tasks -------------------------------------------------------------------------------------------------
