@@ -36,7 +36,7 @@ from tests.test_scenarios_fork import in_child
 from tests.waiting import in_thread, parked, wait_until, wait_until_parked
 
 GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
-with_tasks = pytest.mark.skipif(not GIL, reason="tasks are not looked at with the GIL off")
+with_tasks = pytest.mark.skipif(not GIL, reason="no wait of a task is refused or ended with the GIL off")
 _numbers = itertools.count()
 
 
@@ -111,7 +111,7 @@ def test_who_watches_finds_it_first() -> None:
     in_child(child)
 
 
-@pytest.mark.skipif(not GIL, reason="joins are not looked at with the GIL off")
+@pytest.mark.skipif(not GIL, reason="cycles without a lock are not looked for with the GIL off")
 def test_a_cycle_without_a_lock() -> None:
     """Two threads that join each other."""
 
