@@ -66,7 +66,8 @@ FLAG: Final[Any] = ffi.typeof("int *")
 COUNT: Final[Any] = ffi.typeof("size_t *")
 
 # What a struct is made of, cffi finds out when that is asked for the first time: here, while there is one thread. With the GIL
-# off it does so in a way that a second one may see the half of.
-_fields = [of.item.fields for of in (OP, WORD, CONTENTION, INFOS) if of.item.kind == "struct"]
+# off it does so in a way that a second one may see the half of. (A mailbox is opaque: there is nothing to find out.)
+STRUCTS: Final = tuple(of.item for of in (OP, WORD, CONTENTION, TRAIL, STEPS, INFOS))
+_fields = [struct.fields for struct in STRUCTS]
 
 __all__ = ["ffi", "lib"]

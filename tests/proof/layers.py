@@ -23,7 +23,7 @@ class Layer:
 MODEL = Layer("model", (("-m", "pytest", "-q", "tests/test_model_lock_word.py"),), 20, r"\d+ \w+.* in .*")
 BUG = Layer("bug of 2025-05-28", (("-m", "tests.explorer", "--bug", "465"),), 20, r"bug 465: .*")
 CORPUS = Layer("corpus", (("-m", "tests.explorer", "--corpus"),), 40, r"corpus found .*")
-ORDERS = Layer("order mutants", (("-m", "tests.explorer", "--mutant", "orders"),), 50, r"mutant found .*")
+ORDERS = Layer("order mutants", (("-m", "tests.explorer", "--mutant", "orders"),), 40, r"mutant found .*")
 FUZZ = ("AIOLOTS_FUZZ=long", "AIOLOTS_FUZZ_EXAMPLES=1500")  # a thousand take a minute
 EXPLORED = r"programs \d+ schedules .*"
 
@@ -48,25 +48,25 @@ def full(seed: int) -> tuple[Layer, ...]:
     """Return all layers: under 30 minutes together, if each takes all of its time."""
     return (
         MODEL,
-        explorer("bound 2", 60, ()),
+        explorer("bound 2", 50, ()),
         explorer("bound 3", 175, ("--bound", "3", "--within", "150")),
         explorer("stale loads", 60, ("--within", "40", "--", "--stale", "2")),
         explorer("weak CAS failures", 40, ("--within", "30", "--", "--cas", "1")),
-        at_random(45, 20_000, (seed, seed + 1)),
+        at_random(35, 20_000, (seed, seed + 1)),
         BUG,
         CORPUS,
         ORDERS,
         Layer(
             "mutants",
             (("-m", "tests.mutants", "--sample", "12", "--seed", str(seed), "--jobs", "2", "--quiet", "--least", "0.9"),),
-            85,
+            70,
             r"killed \d+ of \d+",
         ),
-        Layer("sanitizers", (("-m", "tests.sanitizers", "--smoke"),), 580),
+        Layer("sanitizers", (("-m", "tests.sanitizers", "--smoke"),), 520),
         Layer("fuzz", ((*FUZZ, "-m", "pytest", "-q", "tests/test_fuzz_locks.py"),), 150, r"\d+ \w+.* in .*"),
         stress(80, 35),
         Layer("coverage", (("-m", "tools.coverage"),), 150, r"all .*"),
-        Layer("scoreboard", (("-m", "aiolots.testing.scoreboard"),), 240),
+        Layer("scoreboard", (("-m", "aiolots.testing.scoreboard"),), 330),
     )
 
 
