@@ -33,7 +33,7 @@ FLAVOUR = parker=$(AIOLOTS_PARKER) sanitize=$(AIOLOTS_SANITIZE) debug=$(AIOLOTS_
 INSTALL = -m pip install -q --disable-pip-version-check
 BUILDERS = "setuptools>=77" "cffi>=1.17.1"
 
-.PHONY: venv demo test pytest matrix freethreaded ctest lint types explore explore-deep explore-bug proof mutants coverage sanitizers stress scoreboard bench bench-freethreaded bench-smoke sdist clean FORCE
+.PHONY: venv demo test pytest gate matrix freethreaded ctest lint types explore explore-deep explore-bug proof mutants coverage sanitizers stress scoreboard bench bench-freethreaded bench-smoke sdist clean FORCE
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -43,11 +43,15 @@ demo: venv
 	$(PY) -m aiolots demo $(DEMO_ARGS)
 
 # Everything; what looks at the tree and not at the interpreter runs once, on the default Python.
-test: lint types pytest matrix freethreaded
+test: lint types pytest gate matrix freethreaded
 
 pytest: venv
 	sh tools/both_fronts.sh $(PY) "" "-m not(once)" "$(PYTEST_ARGS)"
 	$(PY) -m aiolots demo $(DEMO_SMOKE)
+
+# What the suite has no time for: two hundred mutants of the core, other ones each day; nine of ten must be noticed.
+gate: venv
+	$(PY) -m tests.mutants --sample 200 --seed $$(date +%j) --budget 300 --quiet
 
 matrix: venv
 	@own=$$($(PY) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \

@@ -2,6 +2,8 @@
  * end would not be noticed, and the list says that it is not complete. */
 #include "sleepers.h"
 
+#include "threads.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -33,6 +35,8 @@ static void the_list_is_not_complete(void)
     CHECK_EQ(lots_threads(NULL, NULL, 0, &complete), 0);
     CHECK_EQ(complete, 0);
     CHECK(lots_thread_token());
+    CHECK(!thread_is_at((lots_waiter *)numbers)); /* nor is it noted what this one is in the middle of */
+    CHECK(!thread_was_at());
 }
 
 static void nobody_keeps_a_slot(void)

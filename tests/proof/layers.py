@@ -58,7 +58,7 @@ def full(seed: int) -> tuple[Layer, ...]:
         ORDERS,
         Layer(
             "mutants",
-            (("-m", "tests.mutants", "--sample", "12", "--seed", str(seed), "--jobs", "2", "--quiet", "--least", "0.9"),),
+            (("-m", "tests.mutants", "--sample", "40", "--seed", str(seed), "--jobs", "2", "--quiet", "--least", "0.9"),),
             70,
             r"killed \d+ of \d+",
         ),
