@@ -58,8 +58,8 @@ def full(seed: int) -> tuple[Layer, ...]:
         ORDERS,
         Layer(
             "mutants",
-            (("-m", "tests.mutants", "--sample", "40", "--seed", str(seed), "--jobs", "2", "--quiet", "--least", "0.9"),),
-            70,
+            (("-m", "tests.mutants", "--sample", "20", "--seed", str(seed), "--jobs", "2", "--quiet", "--least", "0.9"),),
+            85,
             r"killed \d+ of \d+",
         ),
         Layer("sanitizers", (("-m", "tests.sanitizers", "--smoke"),), 520),
